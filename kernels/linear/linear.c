@@ -1,0 +1,62 @@
+#include "linear/linear.h"
+
+#include "autograd/tape.h"
+
+static status linear_infer(op_call *call) {
+    RETURN_IF_ERROR(op_expect_rank(call, LINEAR_X, 2));
+    RETURN_IF_ERROR(op_expect_rank(call, LINEAR_WEIGHT, 2));
+    RETURN_IF_ERROR(op_expect_dims_equal(call, LINEAR_WEIGHT, 1, LINEAR_X, 1));
+    if (call->in[LINEAR_BIAS]) {
+        RETURN_IF_ERROR(op_expect_rank(call, LINEAR_BIAS, 1));
+        RETURN_IF_ERROR(op_expect_dims_equal(call, LINEAR_BIAS, 0, LINEAR_WEIGHT, 0));
+    }
+    const tensor *x = call->in[LINEAR_X];
+    op_describe_output(call, 0, x->type, 2, (int64_t[]){x->shape[0], call->in[LINEAR_WEIGHT]->shape[0]}, x->rows);
+    return STATUS_OK;
+}
+
+static const op_attr linear_attrs[] = {
+    {.name = "relu", .type = ATTR_BOOL, .offset = offsetof(linear_params, relu)},
+    {.name = NULL},
+};
+
+static const linear_params plain = {.relu = false}, with_relu = {.relu = true};
+
+static const op_case linear_cases[] = {
+    {.name = "odd_sizes", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 5, 7), OP_IN(NORMAL, 0, 1, 3, 7), OP_IN(NORMAL, 0, 1, 3)}},
+    {.name = "relu", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 9, 17), OP_IN(NORMAL, 0, 1, 33, 17), OP_IN(NORMAL, 0, 1, 33)}},
+    {.name = "no_bias", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 4, 6), OP_IN(NORMAL, 0, 1, 2, 6)}},
+    {.name = "no_rows", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 0, 6), OP_IN(NORMAL, 0, 1, 2, 6), OP_IN(NORMAL, 0, 1, 2)}},
+    {.name = "one_element", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 1, 1), OP_IN(NORMAL, 0, 1, 1, 1), OP_IN(NORMAL, 0, 1, 1)}},
+    {.name = "many_rows", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 300, 24), OP_IN(NORMAL, 0, 1, 40, 24), OP_IN(NORMAL, 0, 1, 40)}},
+};
+
+const op_def linear_op = {
+    .name = "linear",
+    .n_inputs = 3,
+    .n_outputs = 1,
+    .input_names = {"x", "weight", "bias"},
+    .output_names = {"y"},
+    .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .optional_inputs = 1u << LINEAR_BIAS,
+    .differentiable = 1u << LINEAR_X | 1u << LINEAR_WEIGHT | 1u << LINEAR_BIAS,
+    .backward_reads_inputs = 1u << LINEAR_X | 1u << LINEAR_WEIGHT,
+    .backward_reads_outputs = 1u, /* the ReLU mask */
+    .shares_gradient = -1,
+    .params_size = sizeof(linear_params),
+    .attrs = linear_attrs,
+    .infer = linear_infer,
+    .reference_f32 = &linear_reference_f32,
+    .reference_f64 = &linear_reference_f64,
+    .cpu = &linear_blas,
+    .atol = 1e-5,
+    .rtol = 1e-5,
+    .cases = linear_cases,
+    .n_cases = sizeof linear_cases / sizeof linear_cases[0],
+};
+
+tensor *linear(struct tape *t, tensor *x, tensor *weight, tensor *bias, const linear_params *params) {
+    tensor *y;
+    tape_apply(t, &linear_op, params, (tensor *[]){x, weight, bias}, &y);
+    return y;
+}

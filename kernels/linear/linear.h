@@ -1,0 +1,27 @@
+/* linear: y = relu?(x W^T + bias)
+ *
+ *   x       [N,C]   real; rows behind x->rows are neither read nor written
+ *   weight  [K,C]   real
+ *   bias    [K]     real, optional
+ *   y       [N,K]
+ *
+ * Backward, with g = d_y (masked by y > 0 when relu): d_x = g W, d_weight = g^T x, d_bias = sum over rows of g. */
+#ifndef KERNELS_LINEAR_LINEAR_H
+#define KERNELS_LINEAR_LINEAR_H
+
+#include "autograd/op.h"
+
+struct tape;
+
+typedef struct linear_params {
+    bool relu;
+} linear_params;
+
+enum { LINEAR_X, LINEAR_WEIGHT, LINEAR_BIAS };
+
+extern const op_def linear_op;
+extern const op_kernel linear_reference_f32, linear_reference_f64, linear_blas;
+
+tensor *linear(struct tape *t, tensor *x, tensor *weight, tensor *bias, const linear_params *params);
+
+#endif

@@ -1,0 +1,144 @@
+/* What an op is: a constant table of its contract (names, shape rule, what backward reads), its kernels and its test
+ * cases. Every op runs through tape_apply (training) or op_run (the `op` command, tests, the optimizer's friends). */
+#ifndef AUTOGRAD_OP_H
+#define AUTOGRAD_OP_H
+
+#include "autograd/tensor.h"
+#include "base/status.h"
+
+struct comm;
+struct device_stream;
+struct op_def;
+
+enum { OP_MAX_INPUTS = 20, OP_MAX_OUTPUTS = 8, OP_MAX_VARIANTS = 4 };
+
+/* One call of a kernel. */
+typedef struct op_call {
+    const struct op_def *op;
+    const void *params;            /* the op's params struct; NULL if it has none */
+    tensor *in[OP_MAX_INPUTS];     /* NULL: optional input that is absent */
+    tensor *out[OP_MAX_OUTPUTS];
+    /* Backward only. d_out[i] NULL: no gradient arrived (count it as zero). A kernel may overwrite d_out (e.g. apply the
+     * ReLU mask in place): nobody reads it afterwards. d_in[i] NULL: that gradient is not wanted. Otherwise the kernel
+     * writes every valid row of d_in[i]; where accumulate[i] is set it adds to what is there instead. */
+    tensor *d_in[OP_MAX_INPUTS];
+    tensor *d_out[OP_MAX_OUTPUTS];
+    bool accumulate[OP_MAX_INPUTS];
+    void *scratch; /* scratch_bytes() bytes, 64-byte aligned, uninitialised; NULL when that is 0 */
+    struct device_stream *stream;
+    struct comm *comm; /* ranks for ops that reduce over them; NULL: one rank */
+} op_call;
+
+/* One implementation for one device and one real type. */
+typedef struct op_kernel {
+    const char *name;                /* e.g. "reference_f64", "tiled_im2col" */
+    void (*forward)(const op_call *call);
+    void (*backward)(const op_call *call);                    /* NULL: op has no gradient */
+    size_t (*scratch_bytes)(const op_call *call, bool backward); /* shapes only, no data; NULL: none needed */
+} op_kernel;
+
+typedef enum op_attr_type { ATTR_INT, ATTR_BOOL, ATTR_FLOAT, ATTR_FLOAT_LIST } op_attr_type;
+
+/* An attribute of the params struct that `maskrcnn op --attr` can set. */
+typedef struct op_attr {
+    const char *name;
+    op_attr_type type; /* struct member: int, bool, double, double[count] */
+    size_t offset;
+    int count;         /* for lists */
+    bool required;
+    double fallback;   /* when not required and absent; lists are required */
+} op_attr;
+
+/* How a test case fills an input. */
+typedef enum op_fill { FILL_NORMAL, FILL_UNIFORM, FILL_CONSTANT, FILL_INTEGER } op_fill;
+
+typedef struct op_case_input {
+    bool present;
+    int rank;
+    int64_t shape[TENSOR_MAX_RANK];
+    op_fill fill;      /* NORMAL: mean low, deviation high; UNIFORM [low, high); CONSTANT low; INTEGER low..high-1 */
+    double low, high;
+} op_case_input;
+
+typedef struct op_case {
+    const char *name; /* says what is special: "odd_tails", "no_rows", "boxes_off_the_image" */
+    const void *params;
+    op_case_input in[OP_MAX_INPUTS];
+    /* Optional: overwrites inputs after the fill (tensor_set works for F32 and F64). */
+    void (*prepare)(const op_call *call);
+    bool kinks; /* not differentiable near the inputs (ties): skip finite differences, still compare kernels */
+} op_case;
+
+typedef struct op_def {
+    const char *name;
+    int n_inputs, n_outputs;
+    const char *input_names[OP_MAX_INPUTS];
+    const char *output_names[OP_MAX_OUTPUTS];
+    dtype input_types[OP_MAX_INPUTS]; /* F32 stands for "real": F64 in the double build of the reference */
+    unsigned optional_inputs;         /* bit mask */
+    unsigned differentiable;          /* bit mask of inputs that get gradients; 0: the op has no gradient */
+    unsigned backward_reads_inputs;   /* bit masks: what must be kept for backward; everything else is dropped */
+    unsigned backward_reads_outputs;
+    /* d_in[shares_gradient] equals d_out[0] as backward leaves it (residual, lateral): the tape may give both the same
+     * memory; the kernel then sees equal pointers and must not copy. -1: none. */
+    int shares_gradient;
+    size_t params_size;
+    const op_attr *attrs; /* ends with a NULL name; NULL: none */
+    /* Checks inputs and params and describes out[i] (type, rank, shape, rows) from them; reads no data. */
+    status (*infer)(op_call *call);
+    /* Optional: checks values of inputs that come from a file (indices, labels) so that kernels cannot be misled. */
+    status (*validate)(const op_call *call);
+    const op_kernel *reference_f32, *reference_f64; /* plain loops, one source */
+    const op_kernel *cpu;                           /* the one that ships; may be reference_f32 */
+    const op_kernel *variants[OP_MAX_VARIANTS];     /* further CPU kernels that tests and bench run; NULL-padded */
+    double atol, rtol;                              /* float kernels against the double reference */
+    const op_case *cases;
+    int n_cases;
+} op_def;
+
+/* For infer functions: STATUS_DATA naming op and tensor (both tensors for a mismatch). Inputs count from 0. */
+status op_expect_rank(const op_call *call, int input, int rank);
+status op_expect_dim(const op_call *call, int input, int axis, int64_t size, const char *why);
+status op_expect_dims_equal(const op_call *call, int input, int axis, int other_input, int other_axis);
+status op_expect_same_shape(const op_call *call, int input, int other_input);
+status op_bad_attr(const op_call *call, const char *attr, const char *expected);
+
+/* Describes out[index] as real of the same type as input 0 would have (F32 or F64), or with an explicit type. */
+void op_describe_output(op_call *call, int index, dtype type, int rank, const int64_t *shape, const tensor *rows);
+
+/* Inputs present and of the declared type (real may be F32 or F64), then op->infer. out[] must point to descriptors. */
+status op_infer(op_call *call);
+
+/* Kernel that runs on the CPU for this call's real type. */
+const op_kernel *op_cpu_kernel(const op_call *call);
+
+/* Real type of a call: type of its first real input that is present; F32 if it has none. */
+dtype op_real_type(const op_call *call);
+
+/* The list of kernels/ops.def. */
+int op_count(void);
+const op_def *op_at(int index);
+const op_def *op_find(const char *name); /* NULL: unknown */
+
+/* Start-up self check of the table: names unique, masks in range, cases present. CHECKs. */
+void op_registry_check(void);
+
+/* For cases: OP_IN(NORMAL, 0, 1, 2, 7, 9, 3) is a present input of shape [2,7,9,3]. */
+#define OP_SHAPE_RANK(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
+#define OP_IN(fill_, low_, high_, ...)                                                                       \
+    {.present = true, .rank = OP_SHAPE_RANK(__VA_ARGS__), .shape = {__VA_ARGS__}, .fill = FILL_##fill_, .low = (low_), .high = (high_)}
+#define OP_IN_SCALAR(fill_, low_, high_) {.present = true, .rank = 0, .fill = FILL_##fill_, .low = (low_), .high = (high_)}
+
+/* In <op>_cpu.c, compiled twice: REAL is float or double, REAL_NAME(f) is f_f32 or f_f64. */
+#define OP_JOIN(a, b) a##b
+#if defined(REAL_IS_FLOAT) && REAL_IS_FLOAT
+#define REAL_NAME(f) OP_JOIN(f, _f32)
+#define REAL_DTYPE DTYPE_F32
+#define REAL_KERNEL_NAME "reference_f32"
+#elif defined(REAL_IS_FLOAT)
+#define REAL_NAME(f) OP_JOIN(f, _f64)
+#define REAL_DTYPE DTYPE_F64
+#define REAL_KERNEL_NAME "reference_f64"
+#endif
+
+#endif
