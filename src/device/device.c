@@ -1,0 +1,168 @@
+#include "device/device.h"
+
+#include "base/check.h"
+#include "device/device_backend.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PLUGIN_FILE "libmaskrcnn_cuda.so"
+
+/* Folder of the running program; "." where /proc is missing. */
+static void program_folder(char out[PATH_MAX]) {
+    ssize_t length = readlink("/proc/self/exe", out, PATH_MAX - 1);
+    if (length <= 0) {
+        snprintf(out, PATH_MAX, ".");
+        return;
+    }
+    out[length] = '\0';
+    *strrchr(out, '/') = '\0';
+}
+
+static status load_plugin(void **out) {
+    static const char *const places[] = {"", "/../lib"};
+    char folder[PATH_MAX], path[PATH_MAX + 64];
+    program_folder(folder);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s%s/" PLUGIN_FILE, folder, places[i]);
+        if (access(path, F_OK) != 0) continue;
+        *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (*out) return STATUS_OK;
+        return error_set(STATUS_NO_DEVICE,
+                         "install the NVIDIA driver and libraries it was built for, or use --device cpu",
+                         "device cuda: cannot load the plug-in: %s", dlerror());
+    }
+    return error_set(STATUS_NO_DEVICE,
+                     "build with -DENABLE_CUDA=ON on a machine with the CUDA Toolkit, or use --device cpu",
+                     "device cuda: no " PLUGIN_FILE " in %s or its ../lib", folder);
+}
+
+static status open_plugin(device **out, int card) {
+    void *handle;
+    RETURN_IF_ERROR(load_plugin(&handle));
+    device_plugin_open_function open_function;
+    void *symbol = dlsym(handle, DEVICE_PLUGIN_OPEN_NAME);
+    memcpy(&open_function, &symbol, sizeof symbol); /* C has no cast from data to function pointer */
+    status result = open_function
+                        ? open_function(out, card, DEVICE_PLUGIN_VERSION)
+                        : error_set(STATUS_NO_DEVICE, "build program and plug-in from the same sources",
+                                    "device cuda: " PLUGIN_FILE " lacks " DEVICE_PLUGIN_OPEN_NAME);
+    if (result != STATUS_OK) {
+        dlclose(handle);
+        return result;
+    }
+    (*out)->plugin = handle;
+    return STATUS_OK;
+}
+
+/* The number of "cuda" or "cuda:N"; -1 for another name. */
+static int card_number(const char *name) {
+    if (strncmp(name, "cuda", 4) != 0) return -1;
+    if (name[4] == '\0') return 0;
+    size_t digits = strspn(name + 5, "0123456789");
+    if (name[4] != ':' || digits < 1 || digits > 3 || name[5 + digits] != '\0') return -1;
+    return atoi(name + 5);
+}
+
+status device_open(device **out, const char *name) {
+    *out = NULL;
+    if (strcmp(name, "cpu") == 0) return device_cpu_open(out);
+    int card = card_number(name);
+    if (card >= 0) return open_plugin(out, card);
+    return error_set(STATUS_USAGE, "use --device cpu or --device cuda", "unknown device %s", name);
+}
+
+void device_close(device *d) {
+    if (!d) return;
+    size_t left = device_memory_used(d);
+    CHECK(left == 0, "device %s closed with %zu bytes still allocated", d->name, left);
+    void *plugin = d->plugin;
+    d->ops->close(d);
+    if (plugin) dlclose(plugin);
+}
+
+device_kind device_get_kind(const device *d) {
+    return d->kind;
+}
+const char *device_get_name(const device *d) {
+    return d->name;
+}
+
+status device_alloc(device *d, void **out, size_t bytes, const char *what) {
+    RETURN_IF_ERROR(d->ops->alloc(d, out, bytes, what));
+    size_t used = atomic_fetch_add(&d->used, bytes) + bytes, peak = atomic_load(&d->peak);
+    while (used > peak && !atomic_compare_exchange_weak(&d->peak, &peak, used)) {
+    }
+    return STATUS_OK;
+}
+
+void device_free(device *d, void *memory, size_t bytes) {
+    if (!memory) return;
+    d->ops->release(d, memory, bytes);
+    size_t before = atomic_fetch_sub(&d->used, bytes);
+    CHECK(before >= bytes, "%zu bytes freed, only %zu were allocated", bytes, before);
+}
+
+size_t device_memory_used(const device *d) {
+    return atomic_load(&d->used);
+}
+size_t device_memory_peak(const device *d) {
+    return atomic_load(&d->peak);
+}
+
+status device_alloc_host(device *d, void **out, size_t bytes, const char *what) {
+    RETURN_IF_ERROR(host_pages_map(out, bytes, what));
+    status result = d->ops->pin(d, *out, bytes, what);
+    if (result == STATUS_OK) return STATUS_OK;
+    host_pages_unmap(*out, bytes);
+    *out = NULL;
+    return result;
+}
+
+void device_free_host(device *d, void *memory, size_t bytes) {
+    if (!memory) return;
+    d->ops->unpin(d, memory, bytes);
+    host_pages_unmap(memory, bytes);
+}
+
+status device_pin(device *d, void *memory, size_t bytes, const char *what) {
+    return d->ops->pin(d, memory, bytes, what);
+}
+void device_unpin(device *d, void *memory, size_t bytes) {
+    d->ops->unpin(d, memory, bytes);
+}
+
+void device_copy(device *d, device_stream *stream, void *destination, const void *source, size_t bytes) {
+    if (bytes) d->ops->copy(d, stream, destination, source, bytes);
+}
+
+void device_fill(device *d, device_stream *stream, void *memory, int byte, size_t bytes) {
+    if (bytes) d->ops->fill(d, stream, memory, byte, bytes);
+}
+
+device_stream *device_get_stream(device *d, device_stream_role role) {
+    return d->streams[role];
+}
+void device_synchronize(device *d, device_stream *stream) {
+    d->ops->synchronize(d, stream);
+}
+
+status device_event_new(device *d, device_event **out) {
+    return d->ops->event_new(d, out);
+}
+void device_event_free(device *d, device_event *event) {
+    d->ops->event_free(d, event);
+}
+void device_event_record(device *d, device_event *event, device_stream *stream) {
+    d->ops->event_record(d, event, stream);
+}
+void device_event_wait(device *d, device_stream *stream, device_event *event) {
+    d->ops->event_wait(d, stream, event);
+}
+void device_event_synchronize(device *d, device_event *event) {
+    d->ops->event_synchronize(d, event);
+}

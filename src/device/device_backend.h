@@ -1,0 +1,47 @@
+/* What a backend fills in. Only device.c, the backends and the plug-in include this. */
+#ifndef DEVICE_DEVICE_BACKEND_H
+#define DEVICE_DEVICE_BACKEND_H
+
+#include "device/device.h"
+
+#include <stdatomic.h>
+
+typedef struct device_ops {
+    void (*close)(device *d);
+    status (*alloc)(device *d, void **out, size_t bytes, const char *what);
+    void (*release)(device *d, void *memory, size_t bytes);
+    status (*pin)(device *d, void *memory, size_t bytes, const char *what);
+    void (*unpin)(device *d, void *memory, size_t bytes);
+    void (*copy)(device *d, device_stream *stream, void *destination, const void *source, size_t bytes);
+    void (*fill)(device *d, device_stream *stream, void *memory, int byte, size_t bytes);
+    void (*synchronize)(device *d, device_stream *stream);
+    status (*event_new)(device *d, device_event **out);
+    void (*event_free)(device *d, device_event *event);
+    void (*event_record)(device *d, device_event *event, device_stream *stream);
+    void (*event_wait)(device *d, device_stream *stream, device_event *event);
+    void (*event_synchronize)(device *d, device_event *event);
+} device_ops;
+
+/* First member of a backend's own struct. Streams are NULL where the backend has none. */
+struct device {
+    const device_ops *ops;
+    device_kind kind;
+    char name[64];
+    device_stream *streams[3]; /* by device_stream_role */
+    void *plugin;              /* dlopen handle, set by device_open; NULL for the CPU */
+    atomic_size_t used, peak;
+};
+
+status device_cpu_open(device **out);
+
+/* A plug-in exports `status device_plugin_open(device **out, int card, int version)` and refuses
+ * (NO_DEVICE) a version that is not the one it was built with. */
+enum { DEVICE_PLUGIN_VERSION = 1 };
+typedef status (*device_plugin_open_function)(device **out, int card, int version);
+#define DEVICE_PLUGIN_OPEN_NAME "device_plugin_open"
+
+/* Zeroed pages of host memory, committed on first write. */
+status host_pages_map(void **out, size_t bytes, const char *what);
+void host_pages_unmap(void *memory, size_t bytes);
+
+#endif

@@ -1,0 +1,121 @@
+#include "device/device_backend.h"
+
+#include "base/check.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Whole pages that hold `bytes`; 0 if that overflows. */
+static size_t whole_pages(size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (bytes == 0) return page;
+    return bytes > SIZE_MAX - page ? 0 : (bytes + page - 1) / page * page;
+}
+
+status host_pages_map(void **out, size_t bytes, const char *what) {
+    *out = NULL;
+    size_t rounded = whole_pages(bytes);
+    void *memory = MAP_FAILED;
+    errno = ENOMEM;
+    if (rounded)
+        memory =
+            mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return error_set(
+            STATUS_OS,
+            "use smaller images or fewer images per rank, or raise the limit of memory (ulimit -v)",
+            "cannot reserve %zu bytes for %s: %s", bytes, what, strerror(errno));
+    *out = memory;
+    return STATUS_OK;
+}
+
+void host_pages_unmap(void *memory, size_t bytes) {
+    int failed = munmap(memory, whole_pages(bytes));
+    CHECK(!failed, "cannot unmap %zu bytes at %p: %s", bytes, memory, strerror(errno));
+}
+
+static void cpu_close(device *d) {
+    free(d);
+}
+
+static status cpu_alloc(device *d, void **out, size_t bytes, const char *what) {
+    (void)d;
+    return host_pages_map(out, bytes, what);
+}
+
+static void cpu_release(device *d, void *memory, size_t bytes) {
+    (void)d;
+    host_pages_unmap(memory, bytes);
+}
+
+static status cpu_pin(device *d, void *memory, size_t bytes, const char *what) {
+    (void)d, (void)memory, (void)bytes, (void)what;
+    return STATUS_OK;
+}
+
+static void cpu_unpin(device *d, void *memory, size_t bytes) {
+    (void)d, (void)memory, (void)bytes;
+}
+
+static void cpu_copy(device *d, device_stream *stream, void *destination, const void *source, size_t bytes) {
+    (void)d, (void)stream;
+    memcpy(destination, source, bytes);
+}
+
+static void cpu_fill(device *d, device_stream *stream, void *memory, int byte, size_t bytes) {
+    (void)d, (void)stream;
+    memset(memory, byte, bytes);
+}
+
+static void cpu_synchronize(device *d, device_stream *stream) {
+    (void)d, (void)stream;
+}
+
+static status cpu_event_new(device *d, device_event **out) {
+    (void)d;
+    *out = NULL;
+    return STATUS_OK;
+}
+
+static void cpu_event_free(device *d, device_event *event) {
+    (void)d, (void)event;
+}
+static void cpu_event_record(device *d, device_event *event, device_stream *stream) {
+    (void)d, (void)event, (void)stream;
+}
+static void cpu_event_wait(device *d, device_stream *stream, device_event *event) {
+    (void)d, (void)stream, (void)event;
+}
+static void cpu_event_synchronize(device *d, device_event *event) {
+    (void)d, (void)event;
+}
+
+static const device_ops cpu_ops = {
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .pin = cpu_pin,
+    .unpin = cpu_unpin,
+    .copy = cpu_copy,
+    .fill = cpu_fill,
+    .synchronize = cpu_synchronize,
+    .event_new = cpu_event_new,
+    .event_free = cpu_event_free,
+    .event_record = cpu_event_record,
+    .event_wait = cpu_event_wait,
+    .event_synchronize = cpu_event_synchronize,
+};
+
+status device_cpu_open(device **out) {
+    *out = calloc(1, sizeof **out);
+    if (!*out) return error_set(STATUS_OS, "free some memory", "no memory for the CPU device");
+    (*out)->ops = &cpu_ops;
+    (*out)->kind = DEVICE_CPU;
+    snprintf((*out)->name, sizeof(*out)->name, "cpu");
+    return STATUS_OK;
+}
