@@ -239,7 +239,7 @@ static int on_end_map(void *context) {
         return 1;
     default:
         p->at = PLACE_END;
-        return 1;
+        return 0; /* yajl would let an unfinished token pass behind the end */
     }
 }
 
@@ -301,14 +301,21 @@ static int escape_unit(const unsigned char *s, size_t left) {
     return unit;
 }
 
-/* yajl takes overlong UTF-8 and turns a lone surrogate into "?": both are refused here, before it sees the
- * text. */
+static bool is_space(unsigned char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* yajl takes overlong UTF-8, turns a lone surrogate into "?" and counts a form feed as white space: all are
+ * refused here, before it sees the text. */
 static status check_encoding(const char *path, const unsigned char *s, size_t length) {
     for (size_t i = 0; i < length;) {
         size_t step = utf8_sequence(s + i, length - i);
         if (step == 0)
             return error_set(STATUS_DATA, REMEDY, "%s: safetensors header: byte %zu is not UTF-8", path,
                              8 + i);
+        if (s[i] < 0x20 && !is_space(s[i]))
+            return error_set(STATUS_DATA, REMEDY, "%s: safetensors header: control character at byte %zu",
+                             path, 8 + i);
         if (s[i] == '\\') {
             int unit = escape_unit(s + i, length - i),
                 low = unit >= 0 ? escape_unit(s + i + 6, length - i - 6) : -1;
@@ -405,12 +412,13 @@ status safetensors_header_parse(safetensors_header *header, const char *path, co
     parse p = {.path = path, .header = header, .at = PLACE_START};
     yajl_handle yajl = yajl_alloc(&callbacks, NULL, &p);
     if (!yajl) return error_set(STATUS_OS, "free some memory", "%s: no memory for the JSON parser", path);
-    yajl_status result = yajl_parse(yajl, (const unsigned char *)json, length);
-    if (result == yajl_status_ok) result = yajl_complete_parse(yajl);
+    yajl_parse(yajl, (const unsigned char *)json, length);
     size_t consumed = yajl_get_bytes_consumed(yajl);
     yajl_free(yajl);
     if (p.failure) return p.failure;
-    if (result != yajl_status_ok || p.at != PLACE_END)
+    bool is_whole = p.at == PLACE_END;
+    for (size_t i = consumed; is_whole && i < length; i++) is_whole = is_space((unsigned char)json[i]);
+    if (!is_whole)
         return error_set(STATUS_DATA, REMEDY, "%s: safetensors header: not valid JSON near byte %zu", path,
                          8 + consumed);
     return sort_and_check(header, path, data_bytes);
