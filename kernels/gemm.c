@@ -20,6 +20,7 @@ void gemm(float *c, int64_t c_stride, gemm_matrix a, gemm_matrix b, const int64_
         for (int64_t i = 0; i < m && beta == 0.0f; i++) memset(c + i * c_stride, 0, (size_t)n * sizeof *c);
         return;
     }
-    cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans, b.transposed ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n,
-                (blasint)k, 1.0f, a.data, (blasint)a.stride, b.data, (blasint)b.stride, beta, c, (blasint)c_stride);
+    cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
+                b.transposed ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, a.data,
+                (blasint)a.stride, b.data, (blasint)b.stride, beta, c, (blasint)c_stride);
 }

@@ -1,6 +1,6 @@
-/* The one door to CBLAS: row-major single-precision matrix products on the calling thread. The library's own threads
- * are switched off at the first call; callers cut work into tiles by shape and spread them with parallel_for, so the
- * number of threads changes no bit. */
+/* The one door to CBLAS: row-major single-precision matrix products on the calling thread. The library's own
+ * threads are switched off at the first call; callers cut work into tiles by shape and spread them with
+ * parallel_for, so the number of threads changes no bit. */
 #ifndef KERNELS_GEMM_H
 #define KERNELS_GEMM_H
 

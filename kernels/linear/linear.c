@@ -3,15 +3,18 @@
 #include "autograd/tape.h"
 
 static status linear_infer(op_call *call) {
-    RETURN_IF_ERROR(op_expect_rank(call, LINEAR_X, 2));
+    const linear_params *p = call->params;
+    const tensor *x = call->in[LINEAR_X];
+    if (!p->flatten) RETURN_IF_ERROR(op_expect_rank(call, LINEAR_X, 2));
     RETURN_IF_ERROR(op_expect_rank(call, LINEAR_WEIGHT, 2));
-    RETURN_IF_ERROR(op_expect_dims_equal(call, LINEAR_WEIGHT, 1, LINEAR_X, 1));
+    if (call->in[LINEAR_WEIGHT]->shape[1] != tensor_row_size(x))
+        RETURN_IF_ERROR(op_expect_mismatch(call, LINEAR_WEIGHT, LINEAR_X));
     if (call->in[LINEAR_BIAS]) {
         RETURN_IF_ERROR(op_expect_rank(call, LINEAR_BIAS, 1));
         RETURN_IF_ERROR(op_expect_dims_equal(call, LINEAR_BIAS, 0, LINEAR_WEIGHT, 0));
     }
-    const tensor *x = call->in[LINEAR_X];
-    op_describe_output(call, 0, x->type, 2, (int64_t[]){x->shape[0], call->in[LINEAR_WEIGHT]->shape[0]}, x->rows);
+    op_describe_output(call, 0, x->type, 2, (int64_t[]){x->shape[0], call->in[LINEAR_WEIGHT]->shape[0]},
+                       x->rows);
     return STATUS_OK;
 }
 
@@ -20,15 +23,29 @@ static const op_attr linear_attrs[] = {
     {.name = NULL},
 };
 
-static const linear_params plain = {.relu = false}, with_relu = {.relu = true};
+static const linear_params plain = {.relu = false}, with_relu = {.relu = true},
+                           flattening = {.flatten = true};
 
 static const op_case linear_cases[] = {
-    {.name = "odd_sizes", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 5, 7), OP_IN(NORMAL, 0, 1, 3, 7), OP_IN(NORMAL, 0, 1, 3)}},
-    {.name = "relu", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 9, 17), OP_IN(NORMAL, 0, 1, 33, 17), OP_IN(NORMAL, 0, 1, 33)}},
+    {.name = "odd_sizes",
+     .params = &plain,
+     .in = {OP_IN(NORMAL, 0, 1, 5, 7), OP_IN(NORMAL, 0, 1, 3, 7), OP_IN(NORMAL, 0, 1, 3)}},
+    {.name = "relu",
+     .params = &with_relu,
+     .in = {OP_IN(NORMAL, 0, 1, 9, 17), OP_IN(NORMAL, 0, 1, 33, 17), OP_IN(NORMAL, 0, 1, 33)}},
     {.name = "no_bias", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 4, 6), OP_IN(NORMAL, 0, 1, 2, 6)}},
-    {.name = "no_rows", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 0, 6), OP_IN(NORMAL, 0, 1, 2, 6), OP_IN(NORMAL, 0, 1, 2)}},
-    {.name = "one_element", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 1, 1), OP_IN(NORMAL, 0, 1, 1, 1), OP_IN(NORMAL, 0, 1, 1)}},
-    {.name = "many_rows", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 300, 24), OP_IN(NORMAL, 0, 1, 40, 24), OP_IN(NORMAL, 0, 1, 40)}},
+    {.name = "no_rows",
+     .params = &with_relu,
+     .in = {OP_IN(NORMAL, 0, 1, 0, 6), OP_IN(NORMAL, 0, 1, 2, 6), OP_IN(NORMAL, 0, 1, 2)}},
+    {.name = "one_element",
+     .params = &plain,
+     .in = {OP_IN(NORMAL, 0, 1, 1, 1), OP_IN(NORMAL, 0, 1, 1, 1), OP_IN(NORMAL, 0, 1, 1)}},
+    {.name = "flattened_maps",
+     .params = &flattening,
+     .in = {OP_IN(NORMAL, 0, 1, 5, 2, 3, 7), OP_IN(NORMAL, 0, 1, 4, 42), OP_IN(NORMAL, 0, 1, 4)}},
+    {.name = "many_rows",
+     .params = &with_relu,
+     .in = {OP_IN(NORMAL, 0, 1, 300, 24), OP_IN(NORMAL, 0, 1, 40, 24), OP_IN(NORMAL, 0, 1, 40)}},
 };
 
 const op_def linear_op = {

@@ -1,11 +1,10 @@
 /* linear: y = relu?(x W^T + bias)
  *
- *   x       [N,C]   real; rows behind x->rows are neither read nor written
- *   weight  [K,C]   real
- *   bias    [K]     real, optional
- *   y       [N,K]
+ *   x       [N,C]   real; rows behind x->rows are neither read nor written. With `flatten`, [N,...]: the axes
+ * behind the first count as one weight  [K,C]   real bias    [K]     real, optional y       [N,K]
  *
- * Backward, with g = d_y (masked by y > 0 when relu): d_x = g W, d_weight = g^T x, d_bias = sum over rows of g. */
+ * Backward, with g = d_y (masked by y > 0 when relu): d_x = g W, d_weight = g^T x, d_bias = sum over rows of
+ * g. */
 #ifndef KERNELS_LINEAR_LINEAR_H
 #define KERNELS_LINEAR_LINEAR_H
 
@@ -15,6 +14,7 @@ struct tape;
 
 typedef struct linear_params {
     bool relu;
+    bool flatten; /* accept x of any rank >= 2, e.g. pooled maps [N,P,P,C] */
 } linear_params;
 
 enum { LINEAR_X, LINEAR_WEIGHT, LINEAR_BIAS };

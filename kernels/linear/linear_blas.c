@@ -1,5 +1,5 @@
-/* linear on CBLAS. Forward and d_x are cut into tiles of rows, d_weight into tiles of its own rows; each output element
- * is written by one tile, whatever the number of threads. */
+/* linear on CBLAS. Forward and d_x are cut into tiles of rows, d_weight into tiles of its own rows; each
+ * output element is written by one tile, whatever the number of threads. */
 #include "linear/linear.h"
 
 #include "base/thread_pool.h"
@@ -12,7 +12,9 @@ typedef struct job {
     int64_t rows, c, k;
 } job;
 
-static int64_t tiles_of(int64_t size, int64_t tile) { return (size + tile - 1) / tile; }
+static int64_t tiles_of(int64_t size, int64_t tile) {
+    return (size + tile - 1) / tile;
+}
 
 static int64_t tile_length(int64_t size, int64_t tile, int64_t index) {
     int64_t left = size - index * tile;
@@ -22,7 +24,7 @@ static int64_t tile_length(int64_t size, int64_t tile, int64_t index) {
 static job make_job(const op_call *call) {
     return (job){.call = call,
                  .rows = tensor_valid_rows(call->in[LINEAR_X]),
-                 .c = call->in[LINEAR_X]->shape[1],
+                 .c = tensor_row_size(call->in[LINEAR_X]),
                  .k = call->in[LINEAR_WEIGHT]->shape[0]};
 }
 
@@ -61,8 +63,8 @@ static void rows_tile(void *context, int64_t tile, int thread) {
         if (!(y[i] > 0.0f)) g[i] = 0.0f;
     if (!j->call->d_in[LINEAR_X]) return;
     gemm_matrix w = {tensor_f32(j->call->in[LINEAR_WEIGHT]), j->c, false};
-    gemm(tensor_f32(j->call->d_in[LINEAR_X]) + first * j->c, j->c, (gemm_matrix){g, j->k, false}, w, (int64_t[]){rows, j->c, j->k},
-         j->call->accumulate[LINEAR_X] ? 1.0f : 0.0f);
+    gemm(tensor_f32(j->call->d_in[LINEAR_X]) + first * j->c, j->c, (gemm_matrix){g, j->k, false}, w,
+         (int64_t[]){rows, j->c, j->k}, j->call->accumulate[LINEAR_X] ? 1.0f : 0.0f);
 }
 
 static void weight_tile(void *context, int64_t tile, int thread) {

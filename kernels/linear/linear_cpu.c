@@ -6,7 +6,8 @@ static void forward(const op_call *call) {
     const REAL *x = call->in[LINEAR_X]->data, *w = call->in[LINEAR_WEIGHT]->data;
     const REAL *bias = call->in[LINEAR_BIAS] ? call->in[LINEAR_BIAS]->data : NULL;
     REAL *y = call->out[0]->data;
-    int64_t rows = tensor_valid_rows(call->in[LINEAR_X]), c = call->in[LINEAR_X]->shape[1], k = call->in[LINEAR_WEIGHT]->shape[0];
+    int64_t rows = tensor_valid_rows(call->in[LINEAR_X]), c = tensor_row_size(call->in[LINEAR_X]),
+            k = call->in[LINEAR_WEIGHT]->shape[0];
     for (int64_t n = 0; n < rows; n++) {
         for (int64_t o = 0; o < k; o++) {
             REAL sum = bias ? bias[o] : 0;
@@ -24,8 +25,10 @@ static void clear(const op_call *call, int input, int64_t count) {
 
 static void backward(const op_call *call) {
     const linear_params *p = call->params;
-    const REAL *x = call->in[LINEAR_X]->data, *w = call->in[LINEAR_WEIGHT]->data, *y = call->out[0]->data, *d_y = call->d_out[0]->data;
-    int64_t rows = tensor_valid_rows(call->in[LINEAR_X]), c = call->in[LINEAR_X]->shape[1], k = call->in[LINEAR_WEIGHT]->shape[0];
+    const REAL *x = call->in[LINEAR_X]->data, *w = call->in[LINEAR_WEIGHT]->data, *y = call->out[0]->data,
+               *d_y = call->d_out[0]->data;
+    int64_t rows = tensor_valid_rows(call->in[LINEAR_X]), c = tensor_row_size(call->in[LINEAR_X]),
+            k = call->in[LINEAR_WEIGHT]->shape[0];
     REAL *d_x = call->d_in[LINEAR_X] ? call->d_in[LINEAR_X]->data : NULL;
     REAL *d_w = call->d_in[LINEAR_WEIGHT] ? call->d_in[LINEAR_WEIGHT]->data : NULL;
     REAL *d_bias = call->d_in[LINEAR_BIAS] ? call->d_in[LINEAR_BIAS]->data : NULL;
@@ -44,4 +47,5 @@ static void backward(const op_call *call) {
     }
 }
 
-const op_kernel REAL_NAME(linear_reference) = {.name = REAL_KERNEL_NAME, .forward = forward, .backward = backward};
+const op_kernel REAL_NAME(linear_reference) = {
+    .name = REAL_KERNEL_NAME, .forward = forward, .backward = backward};

@@ -1,5 +1,6 @@
-/* What an op is: a constant table of its contract (names, shape rule, what backward reads), its kernels and its test
- * cases. Every op runs through tape_apply (training) or op_run (the `op` command, tests, the optimizer's friends). */
+/* What an op is: a constant table of its contract (names, shape rule, what backward reads), its kernels and
+ * its test cases. Every op runs through tape_apply (training) or op_run (the `op` command, tests, the
+ * optimizer's friends). */
 #ifndef AUTOGRAD_OP_H
 #define AUTOGRAD_OP_H
 
@@ -15,12 +16,13 @@ enum { OP_MAX_INPUTS = 20, OP_MAX_OUTPUTS = 8, OP_MAX_VARIANTS = 4 };
 /* One call of a kernel. */
 typedef struct op_call {
     const struct op_def *op;
-    const void *params;            /* the op's params struct; NULL if it has none */
-    tensor *in[OP_MAX_INPUTS];     /* NULL: optional input that is absent */
+    const void *params;        /* the op's params struct; NULL if it has none */
+    tensor *in[OP_MAX_INPUTS]; /* NULL: optional input that is absent */
     tensor *out[OP_MAX_OUTPUTS];
-    /* Backward only. d_out[i] NULL: no gradient arrived (count it as zero). A kernel may overwrite d_out (e.g. apply the
-     * ReLU mask in place): nobody reads it afterwards. d_in[i] NULL: that gradient is not wanted. Otherwise the kernel
-     * writes every valid row of d_in[i]; where accumulate[i] is set it adds to what is there instead. */
+    /* Backward only. d_out[i] NULL: no gradient arrived (count it as zero). A kernel may overwrite d_out
+     * (e.g. apply the ReLU mask in place): nobody reads it afterwards. d_in[i] NULL: that gradient is not
+     * wanted. Otherwise the kernel writes every valid row of d_in[i]; where accumulate[i] is set it adds to
+     * what is there instead. */
     tensor *d_in[OP_MAX_INPUTS];
     tensor *d_out[OP_MAX_OUTPUTS];
     bool accumulate[OP_MAX_INPUTS];
@@ -31,9 +33,9 @@ typedef struct op_call {
 
 /* One implementation for one device and one real type. */
 typedef struct op_kernel {
-    const char *name;                /* e.g. "reference_f64", "tiled_im2col" */
+    const char *name; /* e.g. "reference_f64", "tiled_im2col" */
     void (*forward)(const op_call *call);
-    void (*backward)(const op_call *call);                    /* NULL: op has no gradient */
+    void (*backward)(const op_call *call);                       /* NULL: op has no gradient */
     size_t (*scratch_bytes)(const op_call *call, bool backward); /* shapes only, no data; NULL: none needed */
 } op_kernel;
 
@@ -44,9 +46,9 @@ typedef struct op_attr {
     const char *name;
     op_attr_type type; /* struct member: int, bool, double, double[count] */
     size_t offset;
-    int count;         /* for lists */
+    int count; /* for lists */
     bool required;
-    double fallback;   /* when not required and absent; lists are required */
+    double fallback; /* when not required and absent; lists are required */
 } op_attr;
 
 /* How a test case fills an input. */
@@ -56,7 +58,8 @@ typedef struct op_case_input {
     bool present;
     int rank;
     int64_t shape[TENSOR_MAX_RANK];
-    op_fill fill;      /* NORMAL: mean low, deviation high; UNIFORM [low, high); CONSTANT low; INTEGER low..high-1 */
+    op_fill
+        fill; /* NORMAL: mean low, deviation high; UNIFORM [low, high); CONSTANT low; INTEGER low..high-1 */
     double low, high;
 } op_case_input;
 
@@ -66,7 +69,8 @@ typedef struct op_case {
     op_case_input in[OP_MAX_INPUTS];
     /* Optional: overwrites inputs after the fill (tensor_set works for F32 and F64). */
     void (*prepare)(const op_call *call);
-    bool kinks; /* not differentiable near the inputs (ties): skip finite differences, still compare kernels */
+    bool
+        kinks; /* not differentiable near the inputs (ties): skip finite differences, still compare kernels */
 } op_case;
 
 typedef struct op_def {
@@ -77,36 +81,45 @@ typedef struct op_def {
     dtype input_types[OP_MAX_INPUTS]; /* F32 stands for "real": F64 in the double build of the reference */
     unsigned optional_inputs;         /* bit mask */
     unsigned differentiable;          /* bit mask of inputs that get gradients; 0: the op has no gradient */
-    unsigned backward_reads_inputs;   /* bit masks: what must be kept for backward; everything else is dropped */
+    unsigned
+        backward_reads_inputs; /* bit masks: what must be kept for backward; everything else is dropped */
     unsigned backward_reads_outputs;
-    /* d_in[shares_gradient] equals d_out[0] as backward leaves it (residual, lateral): the tape may give both the same
-     * memory; the kernel then sees equal pointers and must not copy. -1: none. */
+    /* d_in[shares_gradient] equals d_out[0] as backward leaves it (residual, lateral): the tape may give both
+     * the same memory; the kernel then sees equal pointers and must not copy. -1: none. */
     int shares_gradient;
     size_t params_size;
     const op_attr *attrs; /* ends with a NULL name; NULL: none */
     /* Checks inputs and params and describes out[i] (type, rank, shape, rows) from them; reads no data. */
     status (*infer)(op_call *call);
-    /* Optional: checks values of inputs that come from a file (indices, labels) so that kernels cannot be misled. */
+    /* Optional: checks values of inputs that come from a file (indices, labels) so that kernels cannot be
+     * misled. */
     status (*validate)(const op_call *call);
     const op_kernel *reference_f32, *reference_f64; /* plain loops, one source */
     const op_kernel *cpu;                           /* the one that ships; may be reference_f32 */
-    const op_kernel *variants[OP_MAX_VARIANTS];     /* further CPU kernels that tests and bench run; NULL-padded */
-    double atol, rtol;                              /* float kernels against the double reference */
+    const op_kernel
+        *variants[OP_MAX_VARIANTS]; /* further CPU kernels that tests and bench run; NULL-padded */
+    double atol, rtol;              /* float kernels against the double reference */
     const op_case *cases;
     int n_cases;
 } op_def;
 
-/* For infer functions: STATUS_DATA naming op and tensor (both tensors for a mismatch). Inputs count from 0. */
+/* For infer functions: STATUS_DATA naming op and tensor (both tensors for a mismatch). Inputs count from 0.
+ */
 status op_expect_rank(const op_call *call, int input, int rank);
 status op_expect_dim(const op_call *call, int input, int axis, int64_t size, const char *why);
 status op_expect_dims_equal(const op_call *call, int input, int axis, int other_input, int other_axis);
 status op_expect_same_shape(const op_call *call, int input, int other_input);
+/* The mismatch itself, for rules that the functions above do not cover. */
+status op_expect_mismatch(const op_call *call, int input, int other_input);
 status op_bad_attr(const op_call *call, const char *attr, const char *expected);
 
-/* Describes out[index] as real of the same type as input 0 would have (F32 or F64), or with an explicit type. */
-void op_describe_output(op_call *call, int index, dtype type, int rank, const int64_t *shape, const tensor *rows);
+/* Describes out[index] as real of the same type as input 0 would have (F32 or F64), or with an explicit type.
+ */
+void op_describe_output(op_call *call, int index, dtype type, int rank, const int64_t *shape,
+                        const tensor *rows);
 
-/* Inputs present and of the declared type (real may be F32 or F64), then op->infer. out[] must point to descriptors. */
+/* Inputs present and of the declared type (real may be F32 or F64), then op->infer. out[] must point to
+ * descriptors. */
 status op_infer(op_call *call);
 
 /* Kernel that runs on the CPU for this call's real type. */
@@ -126,8 +139,12 @@ void op_registry_check(void);
 /* For cases: OP_IN(NORMAL, 0, 1, 2, 7, 9, 3) is a present input of shape [2,7,9,3]. */
 #define OP_SHAPE_RANK(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
 #define OP_IN(fill_, low_, high_, ...)                                                                       \
-    {.present = true, .rank = OP_SHAPE_RANK(__VA_ARGS__), .shape = {__VA_ARGS__}, .fill = FILL_##fill_, .low = (low_), .high = (high_)}
-#define OP_IN_SCALAR(fill_, low_, high_) {.present = true, .rank = 0, .fill = FILL_##fill_, .low = (low_), .high = (high_)}
+    {                                                                                                        \
+        .present = true, .rank = OP_SHAPE_RANK(__VA_ARGS__), .shape = {__VA_ARGS__}, .fill = FILL_##fill_,   \
+        .low = (low_), .high = (high_)                                                                       \
+    }
+#define OP_IN_SCALAR(fill_, low_, high_)                                                                     \
+    { .present = true, .rank = 0, .fill = FILL_##fill_, .low = (low_), .high = (high_) }
 
 /* In <op>_cpu.c, compiled twice: REAL is float or double, REAL_NAME(f) is f_f32 or f_f64. */
 #define OP_JOIN(a, b) a##b

@@ -1,9 +1,11 @@
-/* The tape: a static list of op calls, recorded once per canvas size and then run for every step of that size.
+/* The tape: a static list of op calls, recorded once per canvas size and then run for every step of that
+ * size.
  *
- * Recording (tape_apply) checks and infers shapes; nothing runs. tape_plan then knows every reader of every tensor, so
- * it gives each one just the memory for its lifetime: an activation lives until its last forward reader, or until the
- * backward of an op that declared it reads it; a gradient lives from its first writer to its producer's backward. The
- * first writer of a gradient overwrites, the others add, so nothing is cleared. Running allocates nothing.
+ * Recording (tape_apply) checks and infers shapes; nothing runs. tape_plan then knows every reader of every
+ * tensor, so it gives each one just the memory for its lifetime: an activation lives until its last forward
+ * reader, or until the backward of an op that declared it reads it; a gradient lives from its first writer to
+ * its producer's backward. The first writer of a gradient overwrites, the others add, so nothing is cleared.
+ * Running allocates nothing.
  *
  * Misuse (wrong shapes while recording) is a CHECK: shapes come from the program, not from the world. */
 #ifndef AUTOGRAD_TAPE_H
@@ -20,17 +22,19 @@ typedef struct tape tape;
 tape *tape_new(struct device *dev, struct comm *comm);
 void tape_free(tape *t);
 
-/* --- recording; returned tensors belong to the tape ------------------------------------------------------------- */
+/* --- recording; returned tensors belong to the tape
+ * ------------------------------------------------------------- */
 
 /* A leaf without gradient whose memory the caller owns: set ->data before each run, or pass it here. */
 tensor *tape_constant(tape *t, const char *name, dtype type, int rank, const int64_t *shape, void *data);
 
-/* A parameter. `grad` is its gradient in the flat buffer (same size), NULL when it is frozen. `index` is handed to the
- * ready hook of tape_backward. */
-tensor *tape_variable(tape *t, const char *name, dtype type, const int64_t *shape, int rank, void *data, void *grad, int index);
+/* A parameter. `grad` is its gradient in the flat buffer (same size), NULL when it is frozen. `index` is
+ * handed to the ready hook of tape_backward. */
+tensor *tape_variable(tape *t, const char *name, dtype type, const int64_t *shape, int rank, void *data,
+                      void *grad, int index);
 
-/* Records one call; `in` has op->n_inputs entries (NULL where absent), `out` receives op->n_outputs tensors. `params` is
- * copied. Layer names for messages and profiles come from tape_scope. */
+/* Records one call; `in` has op->n_inputs entries (NULL where absent), `out` receives op->n_outputs tensors.
+ * `params` is copied. Layer names for messages and profiles come from tape_scope. */
 void tape_apply(tape *t, const op_def *op, const void *params, tensor *const *in, tensor **out);
 
 /* Name of the layer that is being recorded, e.g. "backbone.layer1.0.conv1"; copied. */
@@ -39,13 +43,16 @@ void tape_scope(tape *t, const char *name);
 /* Keeps a tensor's data (and its gradient, if any) until the end of the step: losses, features to look at. */
 void tape_keep(tape *t, tensor *value);
 
-/* Sends an output to the caller's memory instead of the plan's, e.g. new running statistics onto the old ones. */
+/* Sends an output to the caller's memory instead of the plan's, e.g. new running statistics onto the old
+ * ones. */
 void tape_bind(tape *t, tensor *output, void *data);
 
-/* Declares a scalar f32 output as a loss: backward starts from all of them with gradient 1. Implies tape_keep. */
+/* Declares a scalar f32 output as a loss: backward starts from all of them with gradient 1. Implies
+ * tape_keep. */
 void tape_loss(tape *t, tensor *loss);
 
-/* --- planning ----------------------------------------------------------------------------------------------------- */
+/* --- planning
+ * ----------------------------------------------------------------------------------------------------- */
 
 /* Lays out the step's memory; returns the bytes it needs. No tape_apply afterwards. */
 size_t tape_plan(tape *t);
@@ -53,20 +60,24 @@ size_t tape_plan(tape *t);
 /* Gives the planned tape its memory (64-byte aligned, at least the planned bytes, of the tape's device). */
 void tape_attach(tape *t, void *memory, size_t bytes);
 
-/* --- running ------------------------------------------------------------------------------------------------------ */
+/* --- running
+ * ------------------------------------------------------------------------------------------------------ */
 
 void tape_forward(tape *t);
 
-/* Called when the last gradient of variable `index` has been written (or cleared, if the losses do not depend on it). */
+/* Called when the last gradient of variable `index` has been written (or cleared, if the losses do not depend
+ * on it). */
 typedef void (*tape_ready_hook)(void *context, int index);
 void tape_backward(tape *t, tape_ready_hook hook, void *context);
 
-/* --- looking ------------------------------------------------------------------------------------------------------ */
+/* --- looking
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* One line per op in order: layer, op, input and output shapes, planned bytes. */
 void tape_print_shapes(const tape *t, FILE *file);
 
-/* Per op call since the tape was made: layer, op, runs, mean milliseconds forward and backward, sorted by sum. */
+/* Per op call since the tape was made: layer, op, runs, mean milliseconds forward and backward, sorted by
+ * sum. */
 void tape_print_times(const tape *t, FILE *file);
 
 int tape_op_count(const tape *t);

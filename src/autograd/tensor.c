@@ -6,20 +6,28 @@
 
 size_t dtype_size(dtype type) {
     switch (type) {
-    case DTYPE_F32: return 4;
-    case DTYPE_F64: return 8;
-    case DTYPE_I32: return 4;
-    case DTYPE_U8: return 1;
+    case DTYPE_F32:
+        return 4;
+    case DTYPE_F64:
+        return 8;
+    case DTYPE_I32:
+        return 4;
+    case DTYPE_U8:
+        return 1;
     }
     CHECK(false, "dtype %d", (int)type);
 }
 
 const char *dtype_name(dtype type) {
     switch (type) {
-    case DTYPE_F32: return "F32";
-    case DTYPE_F64: return "F64";
-    case DTYPE_I32: return "I32";
-    case DTYPE_U8: return "U8";
+    case DTYPE_F32:
+        return "F32";
+    case DTYPE_F64:
+        return "F64";
+    case DTYPE_I32:
+        return "I32";
+    case DTYPE_U8:
+        return "U8";
     }
     CHECK(false, "dtype %d", (int)type);
 }
@@ -37,7 +45,9 @@ int64_t tensor_count(const tensor *t) {
     return count;
 }
 
-size_t tensor_bytes(const tensor *t) { return (size_t)tensor_count(t) * dtype_size(t->type); }
+size_t tensor_bytes(const tensor *t) {
+    return (size_t)tensor_count(t) * dtype_size(t->type);
+}
 
 int64_t tensor_row_size(const tensor *t) {
     int64_t count = 1;
@@ -69,20 +79,32 @@ const char *tensor_shape_text(const tensor *t, char *text, size_t size) {
 
 double tensor_get(const tensor *t, int64_t index) {
     switch (t->type) {
-    case DTYPE_F32: return ((const float *)t->data)[index];
-    case DTYPE_F64: return ((const double *)t->data)[index];
-    case DTYPE_I32: return ((const int32_t *)t->data)[index];
-    case DTYPE_U8: return ((const uint8_t *)t->data)[index];
+    case DTYPE_F32:
+        return ((const float *)t->data)[index];
+    case DTYPE_F64:
+        return ((const double *)t->data)[index];
+    case DTYPE_I32:
+        return ((const int32_t *)t->data)[index];
+    case DTYPE_U8:
+        return ((const uint8_t *)t->data)[index];
     }
     CHECK(false, "tensor %s: dtype %d", t->name, (int)t->type);
 }
 
 void tensor_set(tensor *t, int64_t index, double value) {
     switch (t->type) {
-    case DTYPE_F32: ((float *)t->data)[index] = (float)value; return;
-    case DTYPE_F64: ((double *)t->data)[index] = value; return;
-    case DTYPE_I32: ((int32_t *)t->data)[index] = (int32_t)value; return;
-    case DTYPE_U8: ((uint8_t *)t->data)[index] = (uint8_t)value; return;
+    case DTYPE_F32:
+        ((float *)t->data)[index] = (float)value;
+        return;
+    case DTYPE_F64:
+        ((double *)t->data)[index] = value;
+        return;
+    case DTYPE_I32:
+        ((int32_t *)t->data)[index] = (int32_t)value;
+        return;
+    case DTYPE_U8:
+        ((uint8_t *)t->data)[index] = (uint8_t)value;
+        return;
     }
     CHECK(false, "tensor %s: dtype %d", t->name, (int)t->type);
 }

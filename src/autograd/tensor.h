@@ -1,5 +1,5 @@
-/* Descriptor of a contiguous array. A tensor never owns memory: a parameter store, a tape's plan or a caller does.
- * One layout everywhere: activations NHWC, convolution weights OHWI (K,R,S,C), matrices row-major. */
+/* Descriptor of a contiguous array. A tensor never owns memory: a parameter store, a tape's plan or a caller
+ * does. One layout everywhere: activations NHWC, convolution weights OHWI (K,R,S,C), matrices row-major. */
 #ifndef AUTOGRAD_TENSOR_H
 #define AUTOGRAD_TENSOR_H
 
@@ -16,8 +16,9 @@ typedef struct tensor {
     dtype type;
     int rank; /* 0 is a scalar */
     int64_t shape[TENSOR_MAX_RANK];
-    /* Shapes never depend on data; counts do. When set, this i32 [1] tensor holds, on the same device, how many leading
-     * rows (slices of axis 0) are valid. Kernels neither read nor write the rows behind them. NULL: all rows are. */
+    /* Shapes never depend on data; counts do. When set, this i32 [1] tensor holds, on the same device, how
+     * many leading rows (slices of axis 0) are valid. Kernels neither read nor write the rows behind them.
+     * NULL: all rows are. */
     const struct tensor *rows;
     struct tensor *grad; /* set by the tape while the gradient of this tensor is wanted, else NULL */
     const char *name;    /* for messages; lives as long as the tensor */
@@ -36,8 +37,8 @@ size_t tensor_bytes(const tensor *t);
 /* Elements of one slice of axis 0 (1 for a scalar). */
 int64_t tensor_row_size(const tensor *t);
 
-/* Valid rows as the host sees them: shape[0], or the count that t->rows holds (clamped to shape[0]). CPU kernels only:
- * for a tensor on another device this would be a read-back. A scalar has one row. */
+/* Valid rows as the host sees them: shape[0], or the count that t->rows holds (clamped to shape[0]). CPU
+ * kernels only: for a tensor on another device this would be a read-back. A scalar has one row. */
 int64_t tensor_valid_rows(const tensor *t);
 
 bool tensor_same_shape(const tensor *a, const tensor *b);
@@ -49,8 +50,14 @@ const char *tensor_shape_text(const tensor *t, char *text, size_t size);
 double tensor_get(const tensor *t, int64_t index);
 void tensor_set(tensor *t, int64_t index, double value);
 
-static inline float *tensor_f32(const tensor *t) { return (float *)t->data; }
-static inline int32_t *tensor_i32(const tensor *t) { return (int32_t *)t->data; }
-static inline uint8_t *tensor_u8(const tensor *t) { return (uint8_t *)t->data; }
+static inline float *tensor_f32(const tensor *t) {
+    return (float *)t->data;
+}
+static inline int32_t *tensor_i32(const tensor *t) {
+    return (int32_t *)t->data;
+}
+static inline uint8_t *tensor_u8(const tensor *t) {
+    return (uint8_t *)t->data;
+}
 
 #endif

@@ -8,9 +8,13 @@
 static void (*abort_hook)(void);
 static int report_rank = -1;
 
-void check_set_abort_hook(void (*hook)(void)) { abort_hook = hook; }
+void check_set_abort_hook(void (*hook)(void)) {
+    abort_hook = hook;
+}
 
-void check_set_rank(int rank) { report_rank = rank; }
+void check_set_rank(int rank) {
+    report_rank = rank;
+}
 
 _Noreturn void check_failed(const char *file, int line, const char *function, const char *expression,
                             const char *message, ...) {

@@ -1,11 +1,12 @@
-/* Checks that are always on. A failed CHECK is a programming error: it prints expression, message, place, rank and
- * host, calls the abort hook (which ends the whole job) and aborts. */
+/* Checks that are always on. A failed CHECK is a programming error: it prints expression, message, place,
+ * rank and host, calls the abort hook (which ends the whole job) and aborts. */
 #ifndef BASE_CHECK_H
 #define BASE_CHECK_H
 
 #define CHECK(condition, ...)                                                                                \
     do {                                                                                                     \
-        if (__builtin_expect(!(condition), 0)) check_failed(__FILE__, __LINE__, __func__, #condition, __VA_ARGS__);     \
+        if (__builtin_expect(!(condition), 0))                                                               \
+            check_failed(__FILE__, __LINE__, __func__, #condition, __VA_ARGS__);                             \
     } while (0)
 
 _Noreturn void check_failed(const char *file, int line, const char *function, const char *expression,

@@ -20,17 +20,22 @@ static size_t early_size;
 static uint64_t warnings_seen[LOG_WARNINGS_SEEN];
 static int warnings_count;
 
-void log_set_rank(int rank) { log_rank = rank; }
+void log_set_rank(int rank) {
+    log_rank = rank;
+}
 
 status log_open(const char *path) {
     char name[LOG_LINE_SIZE];
     int length = log_rank == 0 ? snprintf(name, sizeof name, "%s", path)
                                : snprintf(name, sizeof name, "%s.rank%d", path, log_rank);
-    if (length >= (int)sizeof name) return error_set(STATUS_CANT_CREATE, "choose a shorter OUTPUT_DIR", "log path too long: %.80s...", path);
+    if (length >= (int)sizeof name)
+        return error_set(STATUS_CANT_CREATE, "choose a shorter OUTPUT_DIR", "log path too long: %.80s...",
+                         path);
     FILE *file = fopen(name, "ae");
     if (!file)
-        return error_set(errno == EACCES ? STATUS_NO_PERMISSION : STATUS_CANT_CREATE, "choose an OUTPUT_DIR that can be written",
-                         "cannot write %s: %s", name, strerror(errno));
+        return error_set(errno == EACCES ? STATUS_NO_PERMISSION : STATUS_CANT_CREATE,
+                         "choose an OUTPUT_DIR that can be written", "cannot write %s: %s", name,
+                         strerror(errno));
     pthread_mutex_lock(&log_lock);
     if (log_file) fclose(log_file);
     log_file = file;

@@ -1,5 +1,6 @@
-/* Rank-aware text log. Rank 0 writes to stdout and, once opened, to OUTPUT_DIR/log.txt; other ranks only to their own
- * log.txt.rankN. Lines look like detectron2's: `[MM/DD hh:mm:ss maskrcnn.NAME]: text`, so existing parsers work. */
+/* Rank-aware text log. Rank 0 writes to stdout and, once opened, to OUTPUT_DIR/log.txt; other ranks only to
+ * their own log.txt.rankN. Lines look like detectron2's: `[MM/DD hh:mm:ss maskrcnn.NAME]: text`, so existing
+ * parsers work. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -8,8 +9,8 @@
 /* Rank of this process; 0 before it is set. */
 void log_set_rank(int rank);
 
-/* Opens `path` for appending (rank 0) or path.rankN (others) beside stdout. Lines logged earlier are written to it
- * too, so the file tells the whole run. */
+/* Opens `path` for appending (rank 0) or path.rankN (others) beside stdout. Lines logged earlier are written
+ * to it too, so the file tells the whole run. */
 status log_open(const char *path);
 void log_close(void);
 

@@ -1,12 +1,13 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC'11).
- * Every random choice of the program is philox_*(seed, purpose, step, item, index): a function, no state. So the number
- * of workers, ranks or threads, and a resume, cannot change a sample. */
+/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3",
+ * SC'11). Every random choice of the program is philox_*(seed, purpose, step, item, index): a function, no
+ * state. So the number of workers, ranks or threads, and a resume, cannot change a sample. */
 #ifndef BASE_PHILOX_H
 #define BASE_PHILOX_H
 
 #include <stdint.h>
 
-/* What a number is used for; different purposes are independent streams. Append only: numbers are part of a run. */
+/* What a number is used for; different purposes are independent streams. Append only: numbers are part of a
+ * run. */
 typedef enum philox_purpose {
     PHILOX_INIT = 1,    /* step 0, item = CRC-32 of the parameter's name, index = element */
     PHILOX_SHUFFLE,     /* step = epoch, item 0, index = position */

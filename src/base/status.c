@@ -12,7 +12,8 @@ static _Thread_local char remedy_text[ERROR_TEXT_SIZE];
 const char *status_text(status s) {
     switch (s) {
 #define STATUS(name, code, text)                                                                             \
-    case STATUS_##name: return text;
+    case STATUS_##name:                                                                                      \
+        return text;
 #include "base/status.def"
 #undef STATUS
     }
@@ -54,9 +55,13 @@ status error_prefix(status code, const char *text, ...) {
     return code;
 }
 
-const char *error_cause(void) { return cause_text; }
+const char *error_cause(void) {
+    return cause_text;
+}
 
-const char *error_remedy(void) { return remedy_text; }
+const char *error_remedy(void) {
+    return remedy_text;
+}
 
 void error_clear(void) {
     cause_text[0] = '\0';

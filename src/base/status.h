@@ -1,5 +1,6 @@
-/* Status codes for failures of the world (a file, a socket, a full disk, a bad image): they are returned, never
- * exited on, and each carries a line of cause and a line of remedy. Misuse by the programmer is CHECK's business. */
+/* Status codes for failures of the world (a file, a socket, a full disk, a bad image): they are returned,
+ * never exited on, and each carries a line of cause and a line of remedy. Misuse by the programmer is CHECK's
+ * business. */
 #ifndef BASE_STATUS_H
 #define BASE_STATUS_H
 
@@ -14,9 +15,10 @@ typedef enum status {
 /* Text of a code; "unknown status" for a number that is none. */
 const char *status_text(status s);
 
-/* Records cause (printf) and remedy (plain text, may be NULL) of a failure in the calling thread and returns `code`.
- * Use it as `return error_set(STATUS_DATA, "remedy", "%s: truncated at byte %zu", path, at);` */
-status error_set(status code, const char *remedy, const char *cause, ...) __attribute__((format(printf, 3, 4)));
+/* Records cause (printf) and remedy (plain text, may be NULL) of a failure in the calling thread and returns
+ * `code`. Use it as `return error_set(STATUS_DATA, "remedy", "%s: truncated at byte %zu", path, at);` */
+status error_set(status code, const char *remedy, const char *cause, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The same with a formatted remedy: set the cause first, then refine the remedy. */
 void error_set_remedy(const char *remedy, ...) __attribute__((format(printf, 1, 2)));

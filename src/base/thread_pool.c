@@ -23,7 +23,10 @@ static struct {
     void *context;
     int64_t tiles;
     atomic_int_fast64_t next;
-} pool = {.size = 1, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+} pool = {.size = 1,
+          .lock = PTHREAD_MUTEX_INITIALIZER,
+          .wake = PTHREAD_COND_INITIALIZER,
+          .done = PTHREAD_COND_INITIALIZER};
 
 static _Thread_local int nested_thread = -1; /* thread number while inside a body, else -1 */
 
@@ -42,9 +45,11 @@ static void *helper_main(void *argument) {
     uint64_t seen = 0;
     for (;;) {
         /* Steps are made of many short parallel_for calls: spin a little before going to sleep. */
-        for (int spin = 0; spin < SPINS_BEFORE_SLEEP && atomic_load(&pool.generation) == seen; spin++) sched_yield();
+        for (int spin = 0; spin < SPINS_BEFORE_SLEEP && atomic_load(&pool.generation) == seen; spin++)
+            sched_yield();
         pthread_mutex_lock(&pool.lock);
-        while (atomic_load(&pool.generation) == seen && !atomic_load(&pool.stopping)) pthread_cond_wait(&pool.wake, &pool.lock);
+        while (atomic_load(&pool.generation) == seen && !atomic_load(&pool.stopping))
+            pthread_cond_wait(&pool.wake, &pool.lock);
         seen = atomic_load(&pool.generation);
         pthread_mutex_unlock(&pool.lock);
         if (atomic_load(&pool.stopping)) return NULL;
@@ -81,7 +86,9 @@ void thread_pool_stop(void) {
     pool.size = 1;
 }
 
-int thread_pool_size(void) { return pool.size; }
+int thread_pool_size(void) {
+    return pool.size;
+}
 
 /* Cores granted by a cgroup v2 quota, or `otherwise`. */
 static int cgroup_cores(int otherwise) {

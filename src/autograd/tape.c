@@ -1,0 +1,279 @@
+#include "autograd/tape_internal.h"
+
+#include "base/check.h"
+#include "device/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Recording happens outside the step, so the heap is fine here; running out of it for a few kilobytes is
+ * fatal. */
+static void *grow(void *list, int count, int *capacity, size_t element) {
+    if (count < *capacity) return list;
+    *capacity = *capacity ? *capacity * 2 : 64;
+    list = realloc(list, (size_t)*capacity * element);
+    CHECK(list, "out of memory for %d tape entries", *capacity);
+    return list;
+}
+
+static void *new_zeroed(size_t bytes) {
+    void *memory = calloc(1, bytes);
+    CHECK(memory, "out of memory for %zu bytes of tape", bytes);
+    return memory;
+}
+
+tape *tape_new(struct device *dev, struct comm *comm) {
+    tape *t = new_zeroed(sizeof *t);
+    t->dev = dev;
+    t->comm = comm;
+    void *one = NULL;
+    status got = device_alloc(dev, &one, 64, "gradient of the losses");
+    CHECK(got == STATUS_OK, "%s", error_cause());
+    t->one = one;
+    float value = 1.0f;
+    device_copy(dev, NULL, t->one, &value, sizeof value);
+    tape_scope(t, "");
+    return t;
+}
+
+void tape_free(tape *t) {
+    if (!t) return;
+    for (int i = 0; i < t->n_nodes; i++) {
+        free(t->nodes[i]->params);
+        free(t->nodes[i]);
+    }
+    for (int i = 0; i < t->n_values; i++) free(t->values[i]);
+    for (int i = 0; i < t->n_scopes; i++) free(t->scopes[i]);
+    device_free(t->dev, t->one, 64);
+    free(t->nodes);
+    free(t->values);
+    free(t->blocks);
+    free(t->scopes);
+    free(t);
+}
+
+static tape_value *add_value(tape *t) {
+    CHECK(!t->planned, "the tape is planned; nothing can be recorded any more");
+    t->values = grow(t->values, t->n_values, &t->values_capacity, sizeof *t->values);
+    tape_value *v = new_zeroed(sizeof *v);
+    v->producer = v->variable = v->ready_after = v->block = v->grad_block = -1;
+    v->value.id = t->n_values;
+    t->values[t->n_values++] = v;
+    return v;
+}
+
+tensor *tape_constant(tape *t, const char *name, dtype type, int rank, const int64_t *shape, void *data) {
+    tape_value *v = add_value(t);
+    int id = v->value.id;
+    v->value = tensor_make(name, type, rank, shape, data);
+    v->value.id = id;
+    v->external = true;
+    return &v->value;
+}
+
+tensor *tape_variable(tape *t, const char *name, dtype type, const int64_t *shape, int rank, void *data,
+                      void *grad, int index) {
+    tensor *leaf = tape_constant(t, name, type, rank, shape, data); /* may move t->values */
+    tape_value *v = t->values[leaf->id];
+    if (grad) {
+        v->grad = v->value;
+        v->grad.data = grad;
+        v->value.grad = &v->grad;
+        v->external_grad = true;
+        v->requires_grad = true;
+        v->variable = index;
+    }
+    return &v->value;
+}
+
+void tape_scope(tape *t, const char *name) {
+    t->scopes = grow(t->scopes, t->n_scopes, &t->scopes_capacity, sizeof *t->scopes);
+    t->scopes[t->n_scopes] = strdup(name);
+    CHECK(t->scopes[t->n_scopes], "out of memory");
+    t->n_scopes++;
+}
+
+static tape_value *value_of(const tape *t, const tensor *x) {
+    CHECK(x->id >= 0 && x->id < t->n_values && &t->values[x->id]->value == x, "tensor %s is not on this tape",
+          x->name);
+    return t->values[x->id];
+}
+
+void tape_apply(tape *t, const op_def *op, const void *params, tensor *const *in, tensor **out) {
+    tape_node *node = new_zeroed(sizeof *node);
+    op_call *call = &node->call;
+    call->op = op;
+    call->comm = t->comm;
+    node->scope = t->n_scopes - 1;
+    if (op->params_size) {
+        node->params = new_zeroed(op->params_size);
+        memcpy(node->params, params, op->params_size);
+        call->params = node->params;
+    }
+    for (int i = 0; i < op->n_inputs; i++) {
+        call->in[i] = in[i];
+        if (!in[i]) continue;
+        tape_value *v = value_of(t, in[i]);
+        if (v->requires_grad && (op->differentiable >> i & 1u)) node->requires_grad = true;
+    }
+    for (int i = 0; i < op->n_outputs; i++) {
+        tape_value *v = add_value(t);
+        v->producer = t->n_nodes;
+        v->requires_grad = node->requires_grad;
+        call->out[i] = out[i] = &v->value;
+    }
+    status got = op_infer(call);
+    CHECK(got == STATUS_OK, "layer %s: %s", t->scopes[node->scope], error_cause());
+    node->kernel = op_cpu_kernel(call);
+    CHECK(device_get_kind(t->dev) == DEVICE_CPU, "op %s has no kernel for this device", op->name);
+    node->scratch_block[0] = node->scratch_block[1] = -1;
+    t->nodes = grow(t->nodes, t->n_nodes, &t->nodes_capacity, sizeof *t->nodes);
+    t->nodes[t->n_nodes++] = node;
+}
+
+void tape_keep(tape *t, tensor *value) {
+    value_of(t, value)->keep = true;
+}
+
+void tape_bind(tape *t, tensor *output, void *data) {
+    tape_value *v = value_of(t, output);
+    CHECK(v->producer >= 0, "%s is no output", output->name);
+    v->external = true;
+    v->value.data = data;
+}
+
+void tape_loss(tape *t, tensor *loss) {
+    tape_value *v = value_of(t, loss);
+    CHECK(loss->rank == 0 && loss->type == DTYPE_F32 && v->producer >= 0,
+          "loss %s must be a float32 scalar made by an op", loss->name);
+    v->keep = true;
+    v->grad = v->value;
+    v->grad.data = t->one;
+    v->external_grad = true;
+    v->grad_written = v->requires_grad;
+}
+
+int tape_op_count(const tape *t) {
+    return t->n_nodes;
+}
+
+size_t tape_plan(tape *t) {
+    CHECK(!t->planned, "tape_plan called twice");
+    tape_plan_gradients(t);
+    tape_plan_memory(t);
+    t->planned = true;
+    return t->bytes;
+}
+
+void tape_attach(tape *t, void *memory, size_t bytes) {
+    CHECK(t->planned, "tape_attach before tape_plan");
+    CHECK(bytes >= t->bytes, "the step needs %zu bytes, got %zu", t->bytes, bytes);
+    t->memory = memory;
+    for (int i = 0; i < t->n_values; i++) {
+        tape_value *v = t->values[i];
+        if (v->block >= 0) v->value.data = tape_block_data(t, v->block);
+        if (v->grad_block >= 0) v->grad.data = tape_block_data(t, v->grad_block);
+    }
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Runs `visit` over the blocks that this op writes in this direction. */
+static void written_blocks(tape *t, tape_node *node, bool backward, bool check) {
+    int blocks[OP_MAX_INPUTS + OP_MAX_OUTPUTS + 1], n = 0;
+    const op_call *call = &node->call;
+    blocks[n++] = node->scratch_block[backward];
+    for (int i = 0; !backward && i < call->op->n_outputs; i++) blocks[n++] = value_of(t, call->out[i])->block;
+    for (int i = 0; backward && i < call->op->n_inputs; i++)
+        if (call->d_in[i] && (check || !call->accumulate[i]))
+            blocks[n++] = value_of(t, call->in[i])->grad_block;
+    for (int i = 0; i < n; i++) {
+        if (blocks[i] < 0) continue;
+        if (check)
+            tape_check_redzones(t, blocks[i], call->op->name, t->scopes[node->scope]);
+        else
+            tape_paint_redzones(t, blocks[i]);
+    }
+}
+
+static void run(tape *t, tape_node *node, bool backward) {
+    op_call *call = &node->call;
+    int scratch = node->scratch_block[backward];
+    call->scratch = scratch >= 0 ? tape_block_data(t, scratch) : NULL;
+    written_blocks(t, node, backward, false);
+    double start = now();
+    if (backward)
+        node->kernel->backward(call);
+    else
+        node->kernel->forward(call);
+    node->seconds[backward] += now() - start;
+    written_blocks(t, node, backward, true);
+}
+
+void tape_forward(tape *t) {
+    CHECK(t->memory || t->bytes == 0, "tape_forward before tape_attach");
+    for (int i = 0; i < t->n_nodes; i++) {
+        run(t, t->nodes[i], false);
+        t->nodes[i]->runs++;
+    }
+}
+
+void tape_backward(tape *t, tape_ready_hook hook, void *context) {
+    for (int i = 0; i < t->n_values; i++) {
+        tape_value *v = t->values[i];
+        if (v->variable < 0 || v->grad_written) continue;
+        device_fill(t->dev, NULL, v->grad.data, 0, tensor_bytes(&v->grad));
+        if (hook) hook(context, v->variable);
+    }
+    for (int i = t->n_nodes - 1; i >= 0; i--) {
+        tape_node *node = t->nodes[i];
+        if (!node->active) continue;
+        run(t, node, true);
+        for (int j = 0; hook && j < node->call.op->n_inputs; j++) {
+            if (!node->call.d_in[j]) continue;
+            const tape_value *v = value_of(t, node->call.in[j]);
+            if (v->variable >= 0 && v->ready_after == i) hook(context, v->variable);
+        }
+    }
+}
+
+void tape_print_shapes(const tape *t, FILE *file) {
+    char text[96];
+    for (int i = 0; i < t->n_nodes; i++) {
+        const op_call *call = &t->nodes[i]->call;
+        fprintf(file, "%4d %-40s %-22s", i, t->scopes[t->nodes[i]->scope], call->op->name);
+        for (int j = 0; j < call->op->n_inputs; j++)
+            if (call->in[j]) fprintf(file, " %s", tensor_shape_text(call->in[j], text, sizeof text));
+        fprintf(file, " ->");
+        for (int j = 0; j < call->op->n_outputs; j++)
+            fprintf(file, " %s", tensor_shape_text(call->out[j], text, sizeof text));
+        fprintf(file, "%s\n", t->nodes[i]->active ? "" : " (forward only)");
+    }
+    fprintf(file, "step memory: %.1f MiB for %d ops\n", (double)t->bytes / 0x1p20, t->n_nodes);
+}
+
+static int slower_first(const void *a, const void *b) {
+    const tape_node *x = *(tape_node *const *)a, *y = *(tape_node *const *)b;
+    double d = y->seconds[0] + y->seconds[1] - x->seconds[0] - x->seconds[1];
+    return d > 0 ? 1 : d < 0 ? -1 : 0;
+}
+
+void tape_print_times(const tape *t, FILE *file) {
+    if (t->n_nodes == 0) return;
+    tape_node **sorted = new_zeroed((size_t)t->n_nodes * sizeof *sorted);
+    memcpy(sorted, t->nodes, (size_t)t->n_nodes * sizeof *sorted);
+    qsort(sorted, (size_t)t->n_nodes, sizeof *sorted, slower_first);
+    fprintf(file, "%-40s %-22s %5s %12s %12s\n", "layer", "op", "runs", "forward ms", "backward ms");
+    for (int i = 0; i < t->n_nodes; i++) {
+        const tape_node *node = sorted[i];
+        double runs = node->runs ? (double)node->runs : 1.0;
+        fprintf(file, "%-40s %-22s %5ld %12.3f %12.3f\n", t->scopes[node->scope], node->call.op->name,
+                node->runs, 1e3 * node->seconds[0] / runs, 1e3 * node->seconds[1] / runs);
+    }
+    free(sorted);
+}
