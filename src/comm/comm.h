@@ -1,0 +1,68 @@
+/* What the ranks do together. Backends: one process (comm_single.c), MPI through host memory
+ * (comm_mpi_host.c), NCCL (comm_nccl.c, in the CUDA plug-in).
+ *
+ * Every function but the rank getters is collective: every rank calls it, in the same order and with the same
+ * sizes, also a rank that has nothing to add. One thread (the main thread) calls them. They return no status:
+ * a lost peer ends the job through the launcher.
+ *
+ * Sums are the same bits on every rank, in every run and for every cut into ranges: each element is added in
+ * the order of the ranks, ((r0 + r1) + r2) + ... */
+#ifndef COMM_COMM_H
+#define COMM_COMM_H
+
+#include "base/status.h"
+#include "comm/rank_env.h"
+#include "device/device.h"
+
+#include <stdint.h>
+
+typedef struct comm comm;
+
+/* A sum that is under way. */
+typedef struct comm_request {
+    uint64_t ticket;
+} comm_request;
+
+/* One process without a launcher: the single backend. Else starts MPI (once per process; after the loader's
+ * fork) and makes MPI_Abort the abort hook of CHECK. `d` is the device whose memory the sums work on; it
+ * outlives the comm. NO_DEVICE: MPI lacks threads, or counts other ranks than `env` (the launcher belongs to
+ * another MPI). */
+status comm_open(comm **out, const rank_env *env, device *d);
+
+/* Collective. Requests must be waited for first. */
+void comm_close(comm *c);
+
+int comm_rank(const comm *c);
+int comm_size(const comm *c);
+int comm_local_rank(const comm *c);
+int comm_local_size(const comm *c);
+const char *comm_backend_name(const comm *c); /* "single", "mpi" */
+
+/* Sums over ranks, in place; device memory. */
+void comm_allreduce_sum_f32(comm *c, float *values, size_t count);
+void comm_allreduce_sum_f64(comm *c, double *values, size_t count);
+
+/* The same, begun now and done behind the caller's back while it goes on. Sums begun run one after another in
+ * the order begun. `values` must not be touched before comm_wait. On a GPU the sum waits for what the compute
+ * stream holds now, and after comm_wait the compute stream waits for the sum; the host does not. */
+comm_request comm_start_sum_f32(comm *c, float *values, size_t count);
+void comm_wait(comm *c, comm_request request);
+
+/* Host memory. */
+void comm_allreduce_max_i32(comm *c, int32_t *values, size_t count);
+void comm_broadcast(comm *c, void *bytes, size_t size, int root);
+void comm_barrier(comm *c);
+
+/* Rank 0's `out` gets every rank's record, in order of ranks: comm_size x record_size bytes. Others may pass
+ * NULL. */
+void comm_gather(comm *c, void *out, const void *record, size_t record_size);
+
+/* Joins the outcomes of a step that may fail on one rank only: OK if it is OK on all, else on every rank the
+ * status of the lowest failing rank. That rank keeps its error text; the others' is cleared, so that one
+ * message is printed. */
+status comm_agree(comm *c, status mine);
+
+/* Ends every rank of the job with this exit code. For a failure that the other ranks do not know of. */
+_Noreturn void comm_abort(comm *c, int exit_code);
+
+#endif

@@ -1,0 +1,158 @@
+#include "comm/rank_env.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_RANKS = 1 << 20 };
+
+/* Value of a variable in [0, MAX_RANKS], -1 if it is not set. */
+static status read_number(int *out, const char *name) {
+    const char *text = getenv(name);
+    *out = -1;
+    if (!text) return STATUS_OK;
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || errno || value < 0 || value > MAX_RANKS)
+        return error_set(STATUS_USAGE, "start the program with mpirun or srun, or unset the variable",
+                         "%s=%s is not a number of ranks", name, text);
+    *out = (int)value;
+    return STATUS_OK;
+}
+
+/* The first of the names that is set (-1: none); NULL ends the list. */
+static status read_first(int *out, const char *const *names) {
+    *out = -1;
+    for (; *names && *out < 0; names++) RETURN_IF_ERROR(read_number(out, *names));
+    return STATUS_OK;
+}
+
+/* Tasks on node `node` of a list such as "2(x3),1": how SLURM writes tasks per node. 0 if it cannot be read.
+ */
+static int slurm_tasks_of_node(const char *list, int node) {
+    while (list && *list) {
+        char *end;
+        long tasks = strtol(list, &end, 10), nodes = 1;
+        if (end == list || tasks <= 0 || tasks > MAX_RANKS) return 0;
+        if (strncmp(end, "(x", 2) == 0) {
+            nodes = strtol(end + 2, &end, 10);
+            if (nodes <= 0 || *end != ')') return 0;
+            end++;
+        }
+        if (node < nodes) return (int)tasks;
+        node -= (int)nodes;
+        list = *end == ',' ? end + 1 : NULL;
+    }
+    return 0;
+}
+
+static status read_slurm_local_size(int *out) {
+    int node;
+    RETURN_IF_ERROR(read_number(&node, "SLURM_NODEID"));
+    const char *list = getenv("SLURM_STEP_TASKS_PER_NODE");
+    *out = slurm_tasks_of_node(list ? list : getenv("SLURM_TASKS_PER_NODE"), node < 0 ? 0 : node);
+    if (*out == 0) *out = -1;
+    return STATUS_OK;
+}
+
+static status read_launcher(rank_env *out) {
+    RETURN_IF_ERROR(read_number(&out->rank, "OMPI_COMM_WORLD_RANK"));
+    if (out->rank >= 0) {
+        out->launcher = "Open MPI";
+        RETURN_IF_ERROR(read_number(&out->size, "OMPI_COMM_WORLD_SIZE"));
+        RETURN_IF_ERROR(read_number(&out->local_rank, "OMPI_COMM_WORLD_LOCAL_RANK"));
+        return read_number(&out->local_size, "OMPI_COMM_WORLD_LOCAL_SIZE");
+    }
+    RETURN_IF_ERROR(read_first(&out->rank, (const char *const[]){"PMIX_RANK", "PMI_RANK", NULL}));
+    if (out->rank >= 0) {
+        out->launcher = "PMI";
+        RETURN_IF_ERROR(read_first(&out->size, (const char *const[]){"PMI_SIZE", "SLURM_NTASKS", NULL}));
+        RETURN_IF_ERROR(
+            read_first(&out->local_rank,
+                       (const char *const[]){"MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID", NULL}));
+        RETURN_IF_ERROR(
+            read_first(&out->local_size, (const char *const[]){"MPI_LOCALNRANKS", "PMI_LOCAL_SIZE", NULL}));
+        return out->local_size < 0 ? read_slurm_local_size(&out->local_size) : STATUS_OK;
+    }
+    RETURN_IF_ERROR(read_number(&out->rank, "SLURM_PROCID"));
+    if (out->rank < 0) return STATUS_OK;
+    RETURN_IF_ERROR(read_number(&out->size, "SLURM_NTASKS"));
+    if (out->size < 0) { /* a batch script outside srun: one process */
+        out->rank = -1;
+        return STATUS_OK;
+    }
+    out->launcher = "SLURM";
+    RETURN_IF_ERROR(read_number(&out->local_rank, "SLURM_LOCALID"));
+    return read_slurm_local_size(&out->local_size);
+}
+
+static void name_job(rank_env *out) {
+    static const char *const names[] = {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_JOBID",
+                                        "SLURM_JOB_ID"};
+    const char *job = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !job; i++) job = getenv(names[i]);
+    if (job)
+        snprintf(out->job, sizeof out->job, "%s", job);
+    else
+        snprintf(out->job, sizeof out->job, "parent-%d", (int)getppid());
+}
+
+status rank_env_read(rank_env *out) {
+    *out = (rank_env){.rank = -1, .size = -1, .local_rank = -1, .local_size = -1};
+    RETURN_IF_ERROR(read_launcher(out));
+    if (out->rank < 0) {
+        *out = (rank_env){.rank = 0, .size = 1, .local_rank = 0, .local_size = 1};
+        return STATUS_OK;
+    }
+    if (out->size < 0)
+        return error_set(STATUS_USAGE, "start the program with mpirun or srun --mpi=pmix",
+                         "%s tells rank %d, but not how many ranks there are", out->launcher, out->rank);
+    if (out->local_size < 0) out->local_size = out->size;
+    if (out->local_rank < 0) out->local_rank = out->rank % (out->local_size ? out->local_size : 1);
+    if (out->rank >= out->size || out->local_size > out->size || out->local_rank >= out->local_size)
+        return error_set(STATUS_USAGE, "start the program with mpirun or srun",
+                         "%s tells rank %d of %d, on this node %d of %d", out->launcher, out->rank, out->size,
+                         out->local_rank, out->local_size);
+    name_job(out);
+    return STATUS_OK;
+}
+
+/* True for the first process of the job on this node that says `text`. The mark is a bound abstract socket:
+ * it needs no folder, and it goes away with the process. */
+static bool claim_message(const rank_env *env, const char *text) {
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (const char *p = text; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "maskrcnn/%s/%016llx", env->job,
+                          (unsigned long long)hash);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return true;
+    bool taken = bind(fd, (struct sockaddr *)&address,
+                      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) != 0 &&
+                 errno == EADDRINUSE;
+    if (taken) close(fd); /* else it stays open until the process ends */
+    return !taken;
+}
+
+void rank_env_report_error(const rank_env *env) {
+    if (!error_cause()[0]) return;
+    bool alone = env->size == 1;
+    if (!alone && !claim_message(env, error_cause())) return;
+    fflush(stdout);
+    if (alone)
+        fprintf(stderr, "maskrcnn: %s\n", error_cause());
+    else
+        fprintf(stderr, "maskrcnn: rank %d: %s\n", env->rank, error_cause());
+    if (error_remedy()[0]) fprintf(stderr, "  %s\n", error_remedy());
+    fflush(stderr);
+    if (!alone) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+}

@@ -1,0 +1,190 @@
+/* ranks: 1 2 4 */
+#include "comm/comm.h"
+
+#include "base/philox.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static comm *world;
+static int rank, size;
+
+static float value_of(int of_rank, size_t i) {
+    philox_key key = {.seed = 5, .purpose = PHILOX_TEST, .item = (uint64_t)of_rank};
+    return philox_normal(&key, i) * (i % 3 == 0 ? 1e6f : 1.0f);
+}
+
+static float *own_values(size_t count) {
+    float *values = malloc((count + 1) * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < count; i++) values[i] = value_of(rank, i);
+    values[count] = 123.0f;
+    return values;
+}
+
+/* The promised order of additions, in float. */
+static void check_sum(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float sum = value_of(0, i);
+        for (int r = 1; r < size; r++) sum += value_of(r, i);
+        if (values[i] != sum)
+            fail_msg("element %zu: %.9g instead of %.9g", i, (double)values[i], (double)sum);
+    }
+    assert_true(values[count] == 123.0f);
+}
+
+static void sums_are_added_in_rank_order(void **state) {
+    (void)state;
+    static const size_t counts[] = {0, 1, 2, 3, 5, 1000, 12345};
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+        float *values = own_values(counts[k]);
+        comm_allreduce_sum_f32(world, values, counts[k]);
+        check_sum(values, counts[k]);
+        free(values);
+    }
+}
+
+/* More than one block (2 Mi floats) with a tail that does not fill the parts. */
+static void a_large_sum_goes_in_blocks(void **state) {
+    (void)state;
+    size_t count = ((size_t)4 << 20) + 4097;
+    float *values = malloc(count * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < count; i++) values[i] = (float)((i % 1000) + (size_t)rank);
+    comm_allreduce_sum_f32(world, values, count);
+    for (size_t i = 0; i < count; i++) {
+        float expected = (float)((i % 1000) * (size_t)size + (size_t)(size * (size - 1) / 2));
+        if (values[i] != expected)
+            fail_msg("element %zu: %g instead of %g", i, (double)values[i], (double)expected);
+    }
+    free(values);
+}
+
+static void begun_sums_run_beside_other_collectives(void **state) {
+    (void)state;
+    enum { SUMS = 5, COUNT = 70001 };
+    float *values[SUMS];
+    comm_request requests[SUMS];
+    for (int k = 0; k < SUMS; k++) {
+        values[k] = own_values(COUNT);
+        requests[k] = comm_start_sum_f32(world, values[k], COUNT);
+        double number = rank + 1;
+        comm_allreduce_sum_f64(world, &number, 1);
+        assert_true(number == size * (size + 1) / 2);
+    }
+    for (int k = SUMS - 1; k >= 0; k--) {
+        comm_wait(world, requests[k]);
+        check_sum(values[k], COUNT);
+        free(values[k]);
+    }
+}
+
+static void double_sums_have_equal_bits_everywhere(void **state) {
+    (void)state;
+    size_t count = 20001; /* more than one block */
+    double *values = malloc(count * sizeof *values);
+    for (size_t i = 0; i < count; i++) values[i] = (double)value_of(rank, i) / 3.0;
+    comm_allreduce_sum_f64(world, values, count);
+    for (size_t i = 0; i < count; i++) {
+        double sum = (double)value_of(0, i) / 3.0;
+        for (int r = 1; r < size; r++) sum += (double)value_of(r, i) / 3.0;
+        assert_memory_equal(&values[i], &sum, sizeof sum);
+    }
+    free(values);
+}
+
+static void small_collectives(void **state) {
+    (void)state;
+    int32_t numbers[3] = {rank, -rank, 7};
+    comm_allreduce_max_i32(world, numbers, 3);
+    assert_int_equal(numbers[0], size - 1);
+    assert_int_equal(numbers[1], 0);
+    assert_int_equal(numbers[2], 7);
+    for (int root = 0; root < size; root++) {
+        char text[16] = "nothing";
+        if (rank == root) snprintf(text, sizeof text, "from %d", root);
+        comm_broadcast(world, text, sizeof text, root);
+        char expected[16];
+        snprintf(expected, sizeof expected, "from %d", root);
+        assert_string_equal(text, expected);
+    }
+    struct record {
+        int rank;
+        double time;
+    } mine = {rank, 0.5 * rank}, all[4] = {0};
+    comm_gather(world, rank == 0 ? all : NULL, &mine, sizeof mine);
+    for (int r = 0; rank == 0 && r < size; r++) {
+        assert_int_equal(all[r].rank, r);
+        assert_true(all[r].time == 0.5 * r);
+    }
+    comm_barrier(world);
+}
+
+static void ranks_agree_on_the_first_failure(void **state) {
+    (void)state;
+    assert_int_equal(comm_agree(world, STATUS_OK), STATUS_OK);
+    status mine = STATUS_OK;
+    error_clear();
+    if (rank == size - 1) mine = error_set(STATUS_DATA, "", "last rank's trouble");
+    assert_int_equal(comm_agree(world, mine), STATUS_DATA);
+    assert_string_equal(error_cause(), rank == size - 1 ? "last rank's trouble" : "");
+    mine = error_set(rank == 0 ? STATUS_NO_INPUT : STATUS_IO, "", "trouble of %d", rank);
+    assert_int_equal(comm_agree(world, mine), STATUS_NO_INPUT);
+    assert_string_equal(error_cause(), rank == 0 ? "trouble of 0" : "");
+}
+
+static double cpu_seconds(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+           1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+/* Ranks share cores with the computation of others: who waits must sleep. */
+static void waiting_costs_no_core(void **state) {
+    (void)state;
+    comm_barrier(world);
+    double before = cpu_seconds();
+    if (rank == 0) nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
+    float one = 1.0f;
+    comm_wait(world, comm_start_sum_f32(world, &one, 1));
+    assert_true(one == (float)size);
+    if (rank == 0) nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
+    comm_barrier(world);
+    assert_true(cpu_seconds() - before < 0.3);
+}
+
+int main(void) {
+    setenv("CMOCKA_TEST_ABORT", "1",
+           1); /* a failure on one rank must end the others, not leave them waiting */
+    rank_env env;
+    device *cpu;
+    if (rank_env_read(&env) != STATUS_OK || device_open(&cpu, "cpu") != STATUS_OK) return 1;
+    if (comm_open(&world, &env, cpu) != STATUS_OK) {
+        rank_env_report_error(&env);
+        return 1;
+    }
+    rank = comm_rank(world);
+    size = comm_size(world);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_are_added_in_rank_order),
+        cmocka_unit_test(a_large_sum_goes_in_blocks),
+        cmocka_unit_test(begun_sums_run_beside_other_collectives),
+        cmocka_unit_test(double_sums_have_equal_bits_everywhere),
+        cmocka_unit_test(small_collectives),
+        cmocka_unit_test(ranks_agree_on_the_first_failure),
+        cmocka_unit_test(waiting_costs_no_core),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_close(world);
+    device_close(cpu);
+    return failed;
+}
