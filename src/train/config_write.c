@@ -158,7 +158,7 @@ static void write_name(FILE *to, const char *before, const char *name) {
     fprintf(to, "%*s%s: ", depth * 2, "", part);
 }
 
-static void write_all(FILE *to, const config *cfg) {
+static void write_config(FILE *to, const config *cfg) {
     int order[CONFIG_KEY_COUNT];
     sort_keys(order);
     const char *before = "";
@@ -174,7 +174,7 @@ status config_write_yaml(const config *cfg, const char *path) {
     char *text = NULL;
     size_t size = 0;
     FILE *to = open_memstream(&text, &size);
-    if (to) write_all(to, cfg);
+    if (to) write_config(to, cfg);
     if (!to || fclose(to) != 0) {
         free(text);
         return error_set(STATUS_OS, "free some memory and start again", "%s: out of memory", path);
