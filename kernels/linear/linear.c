@@ -18,6 +18,10 @@ static status linear_infer(op_call *call) {
     return STATUS_OK;
 }
 
+static bool has_no_relu(const op_call *call) {
+    return !((const linear_params *)call->params)->relu;
+}
+
 static const op_attr linear_attrs[] = {
     {.name = "relu", .type = ATTR_BOOL, .offset = offsetof(linear_params, relu)},
     {.name = NULL},
@@ -59,6 +63,7 @@ const op_def linear_op = {
     .differentiable = 1u << LINEAR_X | 1u << LINEAR_WEIGHT | 1u << LINEAR_BIAS,
     .backward_reads_inputs = 1u << LINEAR_X | 1u << LINEAR_WEIGHT,
     .backward_reads_outputs = 1u, /* the ReLU mask */
+    .backward_ignores_outputs = has_no_relu,
     .shares_gradient = -1,
     .params_size = sizeof(linear_params),
     .attrs = linear_attrs,

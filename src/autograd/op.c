@@ -82,6 +82,12 @@ status op_infer(op_call *call) {
     return op->infer(call);
 }
 
+unsigned op_backward_reads_outputs(const op_call *call) {
+    const op_def *op = call->op;
+    return op->backward_ignores_outputs && op->backward_ignores_outputs(call) ? 0
+                                                                              : op->backward_reads_outputs;
+}
+
 const op_kernel *op_cpu_kernel(const op_call *call) {
     return op_real_type(call) == DTYPE_F64 ? call->op->reference_f64 : call->op->cpu;
 }

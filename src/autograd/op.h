@@ -84,6 +84,8 @@ typedef struct op_def {
     unsigned
         backward_reads_inputs; /* bit masks: what must be kept for backward; everything else is dropped */
     unsigned backward_reads_outputs;
+    /* Optional: whether backward reads no output with these params (no ReLU, so no mask). */
+    bool (*backward_ignores_outputs)(const op_call *call);
     /* d_in[shares_gradient] equals d_out[0] as backward leaves it (residual, lateral): the tape may give both
      * the same memory; the kernel then sees equal pointers and must not copy. -1: none. */
     int shares_gradient;
@@ -121,6 +123,9 @@ void op_describe_output(op_call *call, int index, dtype type, int rank, const in
 /* Inputs present and of the declared type (real may be F32 or F64), then op->infer. out[] must point to
  * descriptors. */
 status op_infer(op_call *call);
+
+/* Bit mask of the outputs that backward of this very call reads. */
+unsigned op_backward_reads_outputs(const op_call *call);
 
 /* Kernel that runs on the CPU for this call's real type. */
 const op_kernel *op_cpu_kernel(const op_call *call);

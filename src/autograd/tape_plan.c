@@ -122,7 +122,7 @@ static void plan_values(tape *t) {
             if (call->in[j]->rows) extend(&last[call->in[j]->rows->id], node->active ? 2 * n - 1 - i : i);
         }
         for (int j = 0; j < call->op->n_outputs; j++) {
-            if (node->active && (call->op->backward_reads_outputs >> j & 1u))
+            if (node->active && (op_backward_reads_outputs(call) >> j & 1u))
                 extend(&last[call->out[j]->id], 2 * n - 1 - i);
             if (call->out[j]->rows) extend(&last[call->out[j]->rows->id], node->active ? 2 * n - 1 - i : i);
         }

@@ -1,0 +1,127 @@
+#include "conv2d/conv2d.h"
+
+#include "autograd/tape.h"
+#include "conv_shape.h"
+
+static status check_attrs(const op_call *call) {
+    const conv2d_params *p = call->params;
+    if (p->stride < 1 || p->stride > CONV_MAX_STEP) return op_bad_attr(call, "stride", "1 to 32768");
+    if (p->pad < 0 || p->pad > CONV_MAX_STEP) return op_bad_attr(call, "pad", "0 to 32768");
+    if (p->dilation < 1 || p->dilation > CONV_MAX_STEP) return op_bad_attr(call, "dilation", "1 to 32768");
+    return STATUS_OK;
+}
+
+static status conv2d_infer(op_call *call) {
+    RETURN_IF_ERROR(check_attrs(call));
+    RETURN_IF_ERROR(op_expect_rank(call, CONV2D_X, 4));
+    RETURN_IF_ERROR(op_expect_rank(call, CONV2D_WEIGHT, 4));
+    RETURN_IF_ERROR(op_expect_dims_equal(call, CONV2D_WEIGHT, 3, CONV2D_X, 3));
+    const conv2d_params *p = call->params;
+    const tensor *x = call->in[CONV2D_X], *weight = call->in[CONV2D_WEIGHT];
+    int64_t shape[4] = {x->shape[0], 0, 0, weight->shape[0]};
+    for (int axis = 1; axis <= 2; axis++) {
+        int64_t size = x->shape[axis] + 2 * p->pad, taps = weight->shape[axis], reach;
+        if (taps < 1) return op_expect_dim(call, CONV2D_WEIGHT, axis, 1, "at least 1");
+        if (__builtin_mul_overflow(taps - 1, p->dilation, &reach) || reach >= size)
+            return error_set(STATUS_DATA, "use a smaller kernel or more padding",
+                             "%s: tensor weight (%lld taps in dimension %d) is larger than tensor x with its "
+                             "padding (%lld)",
+                             call->op->name, (long long)taps, axis, (long long)size);
+        shape[axis] = (size - 1 - reach) / p->stride + 1;
+    }
+    if (!conv_size_fits(shape[0], shape[1], shape[2], shape[3]))
+        return error_set(STATUS_DATA, "use smaller tensors or less padding",
+                         "%s: tensor y would have more than 2^40 elements", call->op->name);
+    if (call->in[CONV2D_BIAS]) {
+        RETURN_IF_ERROR(op_expect_rank(call, CONV2D_BIAS, 1));
+        RETURN_IF_ERROR(op_expect_dims_equal(call, CONV2D_BIAS, 0, CONV2D_WEIGHT, 0));
+    }
+    if (call->in[CONV2D_RESIDUAL]) {
+        RETURN_IF_ERROR(op_expect_rank(call, CONV2D_RESIDUAL, 4));
+        RETURN_IF_ERROR(op_expect_dims_equal(call, CONV2D_RESIDUAL, 0, CONV2D_X, 0));
+        for (int axis = 1; axis <= 3; axis++)
+            RETURN_IF_ERROR(op_expect_dim(call, CONV2D_RESIDUAL, axis, shape[axis], "the shape of y"));
+    }
+    op_describe_output(call, 0, x->type, 4, shape, x->rows);
+    return STATUS_OK;
+}
+
+static bool has_no_relu(const op_call *call) {
+    return !((const conv2d_params *)call->params)->relu;
+}
+
+static const op_attr conv2d_attrs[] = {
+    {.name = "stride", .type = ATTR_INT, .offset = offsetof(conv2d_params, stride), .fallback = 1},
+    {.name = "pad", .type = ATTR_INT, .offset = offsetof(conv2d_params, pad), .fallback = 0},
+    {.name = "dilation", .type = ATTR_INT, .offset = offsetof(conv2d_params, dilation), .fallback = 1},
+    {.name = "relu", .type = ATTR_BOOL, .offset = offsetof(conv2d_params, relu)},
+    {.name = NULL},
+};
+
+static const conv2d_params plain = {1, 0, 1, false}, same = {1, 1, 1, false}, same_relu = {1, 1, 1, true},
+                           half = {2, 0, 1, false}, half_relu = {2, 1, 1, true}, stem = {2, 3, 1, true},
+                           dilated = {1, 2, 2, true}, far = {1, 3, 1, false}, third = {3, 1, 1, false},
+                           dilated_half = {2, 2, 3, false};
+
+#define X(...) OP_IN(NORMAL, 0, 1, __VA_ARGS__)
+
+static const op_case conv2d_cases[] = {
+    {.name = "odd_tails", .params = &same, .in = {X(2, 5, 7, 3), X(5, 3, 3, 3), X(5)}},
+    {.name = "relu", .params = &same_relu, .in = {X(1, 6, 5, 9), X(19, 3, 3, 9), X(19)}},
+    {.name = "kernel_not_square", .params = &same, .in = {X(1, 6, 5, 4), X(3, 3, 2, 4)}},
+    {.name = "kernel_flat", .params = &plain, .in = {X(2, 4, 9, 2), X(7, 1, 5, 2), X(7)}},
+    {.name = "stride_2_odd", .params = &half_relu, .in = {X(1, 7, 9, 4), X(6, 3, 3, 4), X(6)}},
+    {.name = "stride_2_even", .params = &half_relu, .in = {X(2, 8, 6, 5), X(3, 3, 3, 5), X(3)}},
+    {.name = "stride_2_pointwise", .params = &half, .in = {X(2, 5, 6, 3), X(5, 1, 1, 3)}},
+    {.name = "stride_beyond_kernel", .params = &third, .in = {X(1, 8, 10, 3), X(4, 2, 2, 3), X(4)}},
+    {.name = "pointwise", .params = &plain, .in = {X(1, 3, 5, 19), X(70, 1, 1, 19), X(70)}},
+    {.name = "dilation_2", .params = &dilated, .in = {X(1, 7, 6, 4), X(5, 3, 3, 4), X(5)}},
+    {.name = "dilation_3_stride_2", .params = &dilated_half, .in = {X(1, 9, 8, 2), X(3, 3, 2, 2), X(3)}},
+    {.name = "outputs_on_padding_only", .params = &far, .in = {X(1, 3, 2, 3), X(4, 2, 1, 3), X(4)}},
+    {.name = "stem", .params = &stem, .in = {X(1, 13, 15, 3), X(8, 7, 7, 3), X(8)}},
+    {.name = "residual_relu",
+     .params = &same_relu,
+     .in = {X(1, 4, 5, 6), X(9, 3, 3, 6), X(9), X(1, 4, 5, 9)}},
+    {.name = "residual_stride_2",
+     .params = &half_relu,
+     .in = {X(1, 6, 7, 3), X(4, 3, 3, 3), {.present = false}, X(1, 3, 4, 4)}},
+    {.name = "residual_without_relu",
+     .params = &plain,
+     .in = {X(3, 2, 2, 6), X(5, 1, 1, 6), X(5), X(3, 2, 2, 5)}},
+    {.name = "no_images", .params = &same_relu, .in = {X(0, 4, 5, 6), X(3, 3, 3, 6), X(3)}},
+    {.name = "one_element", .params = &plain, .in = {X(1, 1, 1, 1), X(1, 1, 1, 1), X(1)}},
+    {.name = "many_pixels", .params = &same_relu, .in = {X(1, 23, 29, 8), X(17, 3, 3, 8), X(17)}},
+    {.name = "many_channels", .params = &same, .in = {X(1, 3, 4, 130), X(140, 3, 3, 130), X(140)}},
+    {.name = "single_outputs", .params = &plain, .in = {X(9, 1, 1, 33), X(1, 1, 1, 33)}},
+};
+
+const op_def conv2d_op = {
+    .name = "conv2d",
+    .n_inputs = 4,
+    .n_outputs = 1,
+    .input_names = {"x", "weight", "bias", "residual"},
+    .output_names = {"y"},
+    .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .optional_inputs = 1u << CONV2D_BIAS | 1u << CONV2D_RESIDUAL,
+    .differentiable = 1u << CONV2D_X | 1u << CONV2D_WEIGHT | 1u << CONV2D_BIAS | 1u << CONV2D_RESIDUAL,
+    .backward_reads_inputs = 1u << CONV2D_X | 1u << CONV2D_WEIGHT,
+    .backward_reads_outputs = 1u, /* the ReLU mask */
+    .backward_ignores_outputs = has_no_relu,
+    .shares_gradient = CONV2D_RESIDUAL,
+    .params_size = sizeof(conv2d_params),
+    .attrs = conv2d_attrs,
+    .infer = conv2d_infer,
+    .reference_f32 = &conv2d_reference_f32,
+    .reference_f64 = &conv2d_reference_f64,
+    .cpu = &conv2d_reference_f32,
+    .atol = 2e-5,
+    .rtol = 2e-5,
+    .cases = conv2d_cases,
+    .n_cases = sizeof conv2d_cases / sizeof conv2d_cases[0],
+};
+
+tensor *conv2d(struct tape *t, tensor *const inputs[4], const conv2d_params *params) {
+    tensor *y;
+    tape_apply(t, &conv2d_op, params, inputs, &y);
+    return y;
+}
