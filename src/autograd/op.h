@@ -71,6 +71,8 @@ typedef struct op_case {
     void (*prepare)(const op_call *call);
     bool
         kinks; /* not differentiable near the inputs (ties): skip finite differences, still compare kernels */
+    int valid_rows;       /* 0: no count; n > 0: the first n rows are valid; -1: none is */
+    unsigned rows_inputs; /* bit mask of the inputs that get this count; 0: input 0 */
 } op_case;
 
 typedef struct op_def {
@@ -86,6 +88,7 @@ typedef struct op_def {
     unsigned backward_reads_outputs;
     /* Optional: whether backward reads no output with these params (no ReLU, so no mask). */
     bool (*backward_ignores_outputs)(const op_call *call);
+    unsigned constant_outputs; /* bit mask of real outputs that carry no gradient (statistics) */
     /* d_in[shares_gradient] equals d_out[0] as backward leaves it (residual, lateral): the tape may give both
      * the same memory; the kernel then sees equal pointers and must not copy. -1: none. */
     int shares_gradient;

@@ -1,0 +1,292 @@
+#include "autograd/op_trial.h"
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/philox.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD = 128, GUARD_BYTE = 0xA5, INT_POISON = 0x7f7f7f7f };
+
+static guarded_block guarded_alloc(size_t bytes) {
+    size_t total = (GUARD + bytes + GUARD + 63) / 64 * 64;
+    guarded_block g = {.block = aligned_alloc(64, total), .bytes = bytes};
+    CHECK(g.block, "no memory for a test tensor of %zu bytes", bytes);
+    memset(g.block, GUARD_BYTE, total);
+    return g;
+}
+
+static void *guarded_data(const guarded_block *g) {
+    return g->block ? g->block + GUARD : NULL;
+}
+
+static bool guarded_intact(const guarded_block *g) {
+    if (!g->block) return true;
+    for (size_t i = 0; i < GUARD; i++)
+        if (g->block[i] != GUARD_BYTE || g->block[GUARD + g->bytes + i] != GUARD_BYTE) return false;
+    return true;
+}
+
+static bool is_real(dtype type) {
+    return type == DTYPE_F32 || type == DTYPE_F64;
+}
+
+static void poison_from(tensor *t, int64_t first) {
+    int64_t count = tensor_count(t);
+    char *data = t->data;
+    if (t->type != DTYPE_I32)
+        memset(data + first * (int64_t)dtype_size(t->type), 0xFF,
+               (size_t)(count - first) * dtype_size(t->type));
+    else
+        for (int64_t i = first; i < count; i++) tensor_i32(t)[i] = INT_POISON;
+}
+
+static bool is_poison_from(const tensor *t, int64_t first) {
+    int64_t count = tensor_count(t), size = (int64_t)dtype_size(t->type);
+    const unsigned char *data = t->data;
+    for (int64_t i = first * size; i < count * size; i++)
+        if (data[i] != (t->type == DTYPE_I32 ? 0x7f : 0xFF)) return false;
+    return true;
+}
+
+static double random_value(const op_case_input *in, const philox_key *key, uint64_t index) {
+    switch (in->fill) {
+    case FILL_NORMAL:
+        return in->low + in->high * (double)philox_normal(key, index);
+    case FILL_UNIFORM:
+        return in->low + (in->high - in->low) * (double)philox_uniform(key, index);
+    case FILL_CONSTANT:
+        return in->low;
+    case FILL_INTEGER:
+        CHECK(in->high > in->low, "a case fills integers from an empty range");
+        return in->low + (double)philox_below(key, index, (uint32_t)(in->high - in->low));
+    }
+    CHECK(false, "fill %d", (int)in->fill);
+}
+
+static void make_inputs(op_trial *t, dtype real) {
+    const op_def *op = t->call.op;
+    const op_case *c = t->test_case;
+    for (int i = 0; i < op->n_inputs; i++) {
+        const op_case_input *in = &c->in[i];
+        if (!in->present) continue;
+        dtype type = op->input_types[i] == DTYPE_F32 ? real : op->input_types[i];
+        t->in[i] = tensor_make(op->input_names[i], type, in->rank, in->shape, NULL);
+        t->in_memory[i] = guarded_alloc(tensor_bytes(&t->in[i]));
+        t->in[i].data = guarded_data(&t->in_memory[i]);
+        t->call.in[i] = &t->in[i];
+    }
+    unsigned mask = c->rows_inputs ? c->rows_inputs : 1u;
+    t->valid_rows = c->valid_rows < 0 ? 0 : c->valid_rows;
+    t->rows = tensor_make("rows", DTYPE_I32, 1, (int64_t[]){1}, &t->valid_rows);
+    for (int i = 0; i < op->n_inputs && c->valid_rows; i++)
+        if (t->call.in[i] && mask >> i & 1u) t->in[i].rows = &t->rows;
+}
+
+static void fill_inputs(op_trial *t) {
+    const op_def *op = t->call.op;
+    for (int i = 0; i < op->n_inputs; i++) {
+        if (!t->call.in[i]) continue;
+        uint64_t name = crc32c(0, t->test_case->name, strlen(t->test_case->name));
+        philox_key key = {.seed = crc32c(0, op->name, strlen(op->name)), PHILOX_TEST, (uint32_t)i, name};
+        int64_t count = tensor_count(&t->in[i]);
+        for (int64_t e = 0; e < count; e++)
+            tensor_set(&t->in[i], e, random_value(&t->test_case->in[i], &key, (uint64_t)e));
+    }
+    if (t->test_case->prepare) t->test_case->prepare(&t->call);
+    for (int i = 0; i < op->n_inputs; i++)
+        if (t->call.in[i] && t->in[i].rows)
+            poison_from(&t->in[i], tensor_valid_rows(&t->in[i]) * tensor_row_size(&t->in[i]));
+}
+
+static void save_inputs(op_trial *t, const op_trial *from) {
+    for (int i = 0; i < t->call.op->n_inputs; i++) {
+        if (!t->call.in[i]) continue;
+        if (from) { /* the prepared f32 numbers, in this trial's type */
+            int64_t valid = tensor_valid_rows(&t->in[i]) * tensor_row_size(&t->in[i]);
+            for (int64_t e = 0; e < valid; e++) tensor_set(&t->in[i], e, tensor_get(&from->in[i], e));
+            poison_from(&t->in[i], valid);
+        }
+        size_t bytes = tensor_bytes(&t->in[i]);
+        t->saved_in[i] = malloc(bytes ? bytes : 1);
+        CHECK(t->saved_in[i], "no memory for a test tensor of %zu bytes", bytes);
+        memcpy(t->saved_in[i], t->in[i].data, bytes);
+    }
+}
+
+static void make_outputs(op_trial *t) {
+    const op_def *op = t->call.op;
+    for (int i = 0; i < op->n_outputs; i++) {
+        t->out_memory[i] = guarded_alloc(tensor_bytes(&t->out[i]));
+        t->out[i].data = guarded_data(&t->out_memory[i]);
+        t->d_out[i] = t->out[i];
+        t->d_out_memory[i] = guarded_alloc(tensor_bytes(&t->out[i]));
+        t->d_out[i].data = guarded_data(&t->d_out_memory[i]);
+    }
+    for (int i = 0; i < op->n_inputs; i++) {
+        if (!t->call.in[i] || !(op->differentiable >> i & 1u)) continue;
+        t->d_in[i] = t->in[i];
+        t->d_in_memory[i] = guarded_alloc(tensor_bytes(&t->in[i]));
+        t->d_in[i].data = guarded_data(&t->d_in_memory[i]);
+    }
+}
+
+status op_trial_new(op_trial **out, const op_def *op, const op_case *test_case, dtype real) {
+    op_trial *t = calloc(1, sizeof *t), *narrow = NULL;
+    CHECK(t, "no memory for a test case");
+    t->call.op = op;
+    t->call.params = test_case->params;
+    t->test_case = test_case;
+    for (int i = 0; i < op->n_outputs; i++) t->call.out[i] = &t->out[i];
+    make_inputs(t, real);
+    status s = STATUS_OK;
+    if (real == DTYPE_F64)
+        s = op_trial_new(&narrow, op, test_case, DTYPE_F32);
+    else
+        fill_inputs(t);
+    if (s == STATUS_OK) {
+        save_inputs(t, narrow);
+        s = op_infer(&t->call);
+    }
+    if (s == STATUS_OK && op->validate) s = op->validate(&t->call);
+    if (s == STATUS_OK) make_outputs(t);
+    op_trial_free(narrow);
+    if (s != STATUS_OK)
+        op_trial_free(t);
+    else
+        *out = t;
+    return s;
+}
+
+void op_trial_free(op_trial *t) {
+    if (!t) return;
+    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+        free(t->in_memory[i].block);
+        free(t->d_in_memory[i].block);
+        free(t->saved_in[i]);
+    }
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+        free(t->out_memory[i].block);
+        free(t->d_out_memory[i].block);
+    }
+    free(t->scratch_memory.block);
+    free(t);
+}
+
+static void take_scratch(op_trial *t, const op_kernel *kernel, bool backward) {
+    free(t->scratch_memory.block);
+    size_t bytes = kernel->scratch_bytes ? kernel->scratch_bytes(&t->call, backward) : 0;
+    t->scratch_memory = guarded_alloc(bytes);
+    memset(guarded_data(&t->scratch_memory), 0xFF, bytes);
+    t->call.scratch = bytes ? guarded_data(&t->scratch_memory) : NULL;
+}
+
+void op_trial_forward(op_trial *t, const op_kernel *kernel) {
+    const op_def *op = t->call.op;
+    for (int i = 0; i < op->n_inputs; i++) {
+        t->call.d_in[i] = NULL;
+        if (t->call.in[i]) memcpy(t->in[i].data, t->saved_in[i], tensor_bytes(&t->in[i]));
+    }
+    for (int i = 0; i < op->n_outputs; i++) {
+        t->call.d_out[i] = NULL;
+        poison_from(&t->out[i], 0);
+    }
+    take_scratch(t, kernel, false);
+    kernel->forward(&t->call);
+}
+
+double op_trial_base(int input, int64_t index) {
+    philox_key key = {.seed = 7, PHILOX_TEST, (uint32_t)input, 1};
+    return philox_normal(&key, (uint64_t)index);
+}
+
+double op_trial_d_out(int output, int64_t index) {
+    philox_key key = {.seed = 7, PHILOX_TEST, (uint32_t)output, 2};
+    return philox_normal(&key, (uint64_t)index);
+}
+
+unsigned op_trial_gradient_outputs(const op_trial *t) {
+    unsigned mask = 0;
+    for (int i = 0; i < t->call.op->n_outputs; i++)
+        if (is_real(t->out[i].type) && !(t->call.op->constant_outputs >> i & 1u)) mask |= 1u << i;
+    return mask;
+}
+
+static void request_gradients(op_trial *t, const op_trial_request *request) {
+    const op_def *op = t->call.op;
+    for (int i = 0; i < op->n_outputs; i++) {
+        t->call.d_out[i] = NULL;
+        if (!(request->arrived >> i & 1u)) continue;
+        t->call.d_out[i] = &t->d_out[i];
+        int64_t valid = tensor_valid_rows(&t->out[i]) * tensor_row_size(&t->out[i]);
+        for (int64_t e = 0; e < valid; e++) tensor_set(&t->d_out[i], e, op_trial_d_out(i, e));
+        poison_from(&t->d_out[i], valid);
+    }
+    for (int i = 0; i < op->n_inputs; i++) {
+        t->call.d_in[i] = NULL;
+        if (!(request->wanted >> i & 1u) || !t->d_in_memory[i].block) continue;
+        t->call.d_in[i] = &t->d_in[i];
+        bool shared = request->share_gradient && i == op->shares_gradient;
+        t->d_in[i].data = guarded_data(shared ? &t->d_out_memory[0] : &t->d_in_memory[i]);
+        t->call.accumulate[i] = request->accumulate && !shared;
+        if (shared) continue;
+        poison_from(&t->d_in[i], 0);
+        int64_t valid = tensor_valid_rows(&t->in[i]) * tensor_row_size(&t->in[i]);
+        for (int64_t e = 0; e < valid && request->accumulate; e++)
+            tensor_set(&t->d_in[i], e, op_trial_base(i, e));
+    }
+}
+
+void op_trial_backward(op_trial *t, const op_kernel *kernel, const op_trial_request *request) {
+    const op_def *op = t->call.op;
+    op_trial_forward(t, kernel);
+    request_gradients(t, request); /* before the poison: a count may be among the outputs */
+    for (int i = 0; i < op->n_inputs; i++)
+        if (t->call.in[i] && !(op->backward_reads_inputs >> i & 1u)) poison_from(&t->in[i], 0);
+    unsigned read_outputs = op->backward_reads_outputs;
+    if (op->backward_ignores_outputs && op->backward_ignores_outputs(&t->call)) read_outputs = 0;
+    for (int i = 0; i < op->n_outputs; i++)
+        if (!(read_outputs >> i & 1u)) poison_from(&t->out[i], 0);
+    take_scratch(t, kernel, true);
+    kernel->backward(&t->call);
+}
+
+static const char *tensor_damage(const tensor *t, const guarded_block *memory, const char *prefix) {
+    static _Thread_local char text[128];
+    const char *what = NULL;
+    if (!guarded_intact(memory))
+        what = "memory beside the tensor";
+    else if (memory->block && t->rows && t->data == guarded_data(memory) &&
+             !is_poison_from(t, tensor_valid_rows(t) * tensor_row_size(t)))
+        what = "rows behind the count";
+    if (!what) return NULL;
+    snprintf(text, sizeof text, "%s%s: %s was written", prefix, t->name, what);
+    return text;
+}
+
+static bool input_changed(const op_trial *t, int i) {
+    if (!t->call.in[i]) return false;
+    if (memcmp(t->in[i].data, t->saved_in[i], tensor_bytes(&t->in[i])) == 0) return false;
+    return !is_poison_from(&t->in[i], 0); /* poisoned by op_trial_backward */
+}
+
+const char *op_trial_damage(const op_trial *t) {
+    const op_def *op = t->call.op;
+    const char *found = NULL;
+    static _Thread_local char text[128];
+    for (int i = 0; i < op->n_inputs && !found; i++) {
+        found = tensor_damage(&t->in[i], &t->in_memory[i], "");
+        if (!found && t->call.d_in[i]) found = tensor_damage(&t->d_in[i], &t->d_in_memory[i], "d_");
+        if (found || !input_changed(t, i)) continue;
+        snprintf(text, sizeof text, "%s: the input was changed", t->in[i].name);
+        found = text;
+    }
+    for (int i = 0; i < op->n_outputs && !found; i++) {
+        found = tensor_damage(&t->out[i], &t->out_memory[i], "");
+        if (!found && t->call.d_out[i]) found = tensor_damage(&t->d_out[i], &t->d_out_memory[i], "d_");
+    }
+    if (!found && !guarded_intact(&t->scratch_memory)) found = "scratch: memory beside it was written";
+    return found;
+}
