@@ -143,16 +143,22 @@ static bool claim_message(const rank_env *env, const char *text) {
     return !taken;
 }
 
+/* One line, whatever the text holds: a file name may have line breaks or escape sequences in it. */
+static void print_line(const rank_env *env, const char *label, const char *text) {
+    fprintf(stderr, "maskrcnn: %s: ", label);
+    if (env->size > 1) fprintf(stderr, "rank %d: ", env->rank);
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        fputc(*p < 0x20 || *p == 0x7F ? '?' : *p, stderr);
+    fputc('\n', stderr);
+}
+
 void rank_env_report_error(const rank_env *env) {
     if (!error_cause()[0]) return;
     bool alone = env->size == 1;
     if (!alone && !claim_message(env, error_cause())) return;
     fflush(stdout);
-    if (alone)
-        fprintf(stderr, "maskrcnn: %s\n", error_cause());
-    else
-        fprintf(stderr, "maskrcnn: rank %d: %s\n", env->rank, error_cause());
-    if (error_remedy()[0]) fprintf(stderr, "  %s\n", error_remedy());
+    print_line(env, "error", error_cause());
+    if (error_remedy()[0]) print_line(env, "remedy", error_remedy());
     fflush(stderr);
     if (!alone) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
 }
