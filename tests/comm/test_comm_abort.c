@@ -1,0 +1,96 @@
+/* How a job ends when one rank fails: this program runs itself under mpirun, as `test_comm_abort MODE`. */
+#include "comm/comm.h"
+
+#include "base/check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static int child(const char *mode) {
+    rank_env env;
+    device *cpu;
+    comm *c;
+    if (rank_env_read(&env) != STATUS_OK || device_open(&cpu, "cpu") != STATUS_OK) return 1;
+    if (strcmp(mode, "before") == 0 && env.rank == 1) {
+        status code = error_set(STATUS_NO_INPUT, "give another", "file of one rank is missing");
+        rank_env_report_error(&env);
+        return code;
+    }
+    if (comm_open(&c, &env, cpu) != STATUS_OK) return 1;
+    if (strcmp(mode, "agree") == 0) {
+        error_clear();
+        status mine =
+            env.rank == 1 ? error_set(STATUS_DATA, "give another", "file of one rank is bad") : STATUS_OK;
+        status code = comm_agree(c, mine);
+        rank_env_report_error(&env);
+        comm_close(c);
+        return code;
+    }
+    if (env.rank == 1 && strcmp(mode, "abort") == 0) comm_abort(c, STATUS_NON_FINITE);
+    CHECK(env.rank != 1, "deliberate");
+    float value = 1;
+    comm_wait(c, comm_start_sum_f32(c, &value, 1)); /* never comes */
+    return 0;
+}
+
+/* Exit code of mpirun; `out` gets stdout and stderr. */
+static int run(const char *mode, char *out, size_t size) {
+    char self[512], command[1024];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    assert_true(length > 0);
+    self[length] = '\0';
+    snprintf(command, sizeof command,
+             "timeout 20 mpirun --allow-run-as-root --oversubscribe -n 2 '%s' %s 2>&1", self, mode);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    size_t at = fread(out, 1, size - 1, pipe);
+    out[at] = '\0';
+    return WEXITSTATUS(pclose(pipe));
+}
+
+static void check(const char *mode, int code, const char *message) {
+    char text[16384];
+    int got = run(mode, text, sizeof text);
+    if (got != code) fail_msg("%s: exit code %d instead of %d; it said:\n%s", mode, got, code, text);
+    const char *found = strstr(text, message);
+    if (!found || strstr(found + 1, message)) fail_msg("%s: not once: %s\nit said:\n%s", mode, message, text);
+}
+
+static void failure_before_mpi(void **state) {
+    (void)state;
+    check("before", STATUS_NO_INPUT, "rank 1: file of one rank is missing\n  give another\n");
+}
+
+static void failure_that_all_know(void **state) {
+    (void)state;
+    check("agree", STATUS_DATA, "rank 1: file of one rank is bad\n");
+}
+
+static void failure_of_one_rank(void **state) {
+    (void)state;
+    check("abort", STATUS_NON_FINITE, "MPI_ABORT was invoked on rank 1");
+}
+
+static void failed_check_ends_the_job(void **state) {
+    (void)state;
+    check("check", STATUS_INTERNAL, "internal error: deliberate");
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2) return child(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(failure_before_mpi),
+        cmocka_unit_test(failure_that_all_know),
+        cmocka_unit_test(failure_of_one_rank),
+        cmocka_unit_test(failed_check_ends_the_job),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
