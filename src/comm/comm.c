@@ -44,8 +44,13 @@ void comm_allreduce_sum_f64(comm *c, double *values, size_t count) {
 comm_request comm_start_sum_f32(comm *c, float *values, size_t count) {
     return c->ops->start_sum_f32(c, values, count);
 }
+
 void comm_wait(comm *c, comm_request request) {
     c->ops->wait(c, request);
+}
+
+bool comm_is_done(comm *c, comm_request request) {
+    return c->ops->is_done(c, request);
 }
 
 void comm_allreduce_max_i32(comm *c, int32_t *values, size_t count) {

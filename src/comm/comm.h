@@ -1,7 +1,7 @@
 /* What the ranks do together. Backends: one process (comm_single.c), MPI through host memory
  * (comm_mpi_host.c), NCCL (comm_nccl.c, in the CUDA plug-in).
  *
- * Every function but the rank getters is collective: every rank calls it, in the same order and with the same
+ * Every function but the getters is collective: every rank calls it, in the same order and with the same
  * sizes, also a rank that has nothing to add. One thread (the main thread) calls them. They return no status:
  * a lost peer ends the job through the launcher.
  *
@@ -14,6 +14,7 @@
 #include "comm/rank_env.h"
 #include "device/device.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct comm comm;
@@ -47,6 +48,9 @@ void comm_allreduce_sum_f64(comm *c, double *values, size_t count);
  * stream holds now, and after comm_wait the compute stream waits for the sum; the host does not. */
 comm_request comm_start_sum_f32(comm *c, float *values, size_t count);
 void comm_wait(comm *c, comm_request request);
+
+/* True when comm_wait would not wait. Not collective. */
+bool comm_is_done(comm *c, comm_request request);
 
 /* Host memory. */
 void comm_allreduce_max_i32(comm *c, int32_t *values, size_t count);

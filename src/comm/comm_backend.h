@@ -11,6 +11,7 @@ typedef struct comm_ops {
     void (*sum_f64)(comm *c, double *values, size_t count);
     comm_request (*start_sum_f32)(comm *c, float *values, size_t count);
     void (*wait)(comm *c, comm_request request);
+    bool (*is_done)(comm *c, comm_request request);
     void (*max_i32)(comm *c, int32_t *values, size_t count);
     void (*broadcast)(comm *c, void *bytes, size_t size, int root);
     void (*barrier)(comm *c);

@@ -155,6 +155,14 @@ static void mpi_wait(comm *c, comm_request request) {
     pthread_mutex_unlock(&m->lock);
 }
 
+static bool mpi_is_done(comm *c, comm_request request) {
+    comm_mpi *m = (comm_mpi *)c;
+    pthread_mutex_lock(&m->lock);
+    bool done = m->finished_count > request.ticket;
+    pthread_mutex_unlock(&m->lock);
+    return done;
+}
+
 /* Few values: everybody gets everybody's and adds them in the order of the ranks. */
 static void mpi_sum_f64(comm *c, double *values, size_t count) {
     comm_mpi *m = (comm_mpi *)c;
@@ -242,6 +250,7 @@ static const comm_ops mpi_ops = {
     .sum_f64 = mpi_sum_f64,
     .start_sum_f32 = mpi_start_sum_f32,
     .wait = mpi_wait,
+    .is_done = mpi_is_done,
     .max_i32 = mpi_max_i32,
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,
