@@ -91,10 +91,10 @@ static status open_file(const char *path, const char *where, const chain *includ
             code, "check the name; it is relative to the current folder, a _BASE_ to the file that names it",
             "%sconfiguration file %s: %s", where, path, strerror(e));
     }
-    if (S_ISDIR(info.st_mode)) {
+    if (S_ISDIR(info.st_mode) || (includer && !S_ISREG(info.st_mode))) { /* --config may be a pipe */
         close(*fd);
-        return error_set(STATUS_NO_INPUT, "name the .yaml file in it", "%sconfiguration file %s: is a folder",
-                         where, path);
+        return error_set(STATUS_NO_INPUT, "name a .yaml file", "%sconfiguration file %s: %s", where, path,
+                         S_ISDIR(info.st_mode) ? "is a folder" : "is no regular file");
     }
     *link = (chain){.device = info.st_dev,
                     .inode = info.st_ino,
