@@ -37,7 +37,7 @@ static void detectron_base(double box[4], double size, double ratio, double stri
 }
 
 static void make_base(float base[4], const anchor_spec *spec, int level, double size, double ratio) {
-    double box[4];
+    double box[4] = {0};
     switch (spec->rounding) {
     case ANCHOR_EXACT: exact_base(box, size, ratio, spec->offset * spec->strides[level]); break;
     case ANCHOR_ROUND_CORNERS: rounded_base(box, size, ratio); break;

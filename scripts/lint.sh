@@ -17,7 +17,9 @@ sources=("${c_files[@]}" "${cuda_files[@]}")
 
 format=$(command -v clang-format-14 || command -v clang-format || true)
 if [ -n "$format" ] && "$format" --version | grep -q 'version 14\.'; then
-  "$format" --dry-run -Werror "${sources[@]}" || finding "formatting: run $(basename "$format") -i on the files above"
+  for file in "${sources[@]}"; do
+    "$format" --dry-run -Werror "$file" 2>/dev/null || finding "$file: run $(basename "$format") -i on it"
+  done
 else
   echo "skipped: formatting (clang-format 14 is not installed)"
 fi
