@@ -109,28 +109,44 @@ static status check_complete(const match *m) {
         safetensors_path(m->file), m->missing.count, m->missing.text, m->ignored.count, m->ignored.text);
 }
 
+/* Host memory for one record in each order, as large as the largest one asked for. On the CPU a record is
+ * used where it lies, so `memory_order` is NULL. */
+typedef struct staging {
+    float *file_order, *memory_order;
+} staging;
+
+static status staging_init(staging *s, const param_store *store, int64_t largest, const char *path) {
+    size_t bytes = (size_t)(largest > 0 ? largest : 1) * sizeof(float);
+    bool is_host = device_get_kind(store->dev) == DEVICE_CPU;
+    *s = (staging){.file_order = malloc(bytes), .memory_order = is_host ? NULL : malloc(bytes)};
+    if (s->file_order && (is_host || s->memory_order)) return STATUS_OK;
+    return error_set(STATUS_OS, "free some memory", "%s: no memory for a tensor of %zu bytes", path, bytes);
+}
+
+static void staging_release(staging *s) {
+    free(s->file_order);
+    free(s->memory_order);
+}
+
 /* Reads all matched tensors into `buffer`, one of the store's. */
 static status read_values(const match *m, float *buffer) {
-    int64_t largest = 1;
+    int64_t largest = 0;
     for (int i = 0; i < m->store->count; i++)
         if (m->sources[i] && m->store->params[i].size > largest) largest = m->store->params[i].size;
-    float *in_file = malloc((size_t)largest * sizeof *in_file),
-          *ours = malloc((size_t)largest * sizeof *ours);
-    status s = in_file && ours
-                   ? STATUS_OK
-                   : error_set(STATUS_OS, "free some memory", "%s: no memory for a tensor of %lld values",
-                               safetensors_path(m->file), (long long)largest);
+    staging staged;
+    status s = staging_init(&staged, m->store, largest, safetensors_path(m->file));
     for (int i = 0; i < m->store->count && s == STATUS_OK; i++) {
         const param *p = &m->store->params[i];
         if (!m->sources[i]) continue;
-        s = safetensors_read_f32(in_file, m->file, m->sources[i]);
+        s = safetensors_read_f32(staged.file_order, m->file, m->sources[i]);
         if (s != STATUS_OK) break;
-        param_from_file_order(p, ours, in_file);
-        device_copy(m->store->dev, NULL, buffer + p->offset, ours, (size_t)p->size * sizeof *ours);
+        float *target = staged.memory_order ? staged.memory_order : buffer + p->offset;
+        param_from_file_order(p, target, staged.file_order);
+        if (!staged.memory_order) continue;
+        device_copy(m->store->dev, NULL, buffer + p->offset, target, (size_t)p->size * sizeof *target);
+        device_synchronize(m->store->dev, NULL);
     }
-    device_synchronize(m->store->dev, NULL);
-    free(in_file);
-    free(ours);
+    staging_release(&staged);
     return s;
 }
 
@@ -248,9 +264,9 @@ status weights_load_momentum(param_store *store, const char *path) {
 }
 
 /* Declares and appends the records of `buffer`. */
-static status write_values(safetensors_writer *writer, const param_store *store, const float *buffer,
-                           bool trainable_only) {
-    int64_t largest = 1, shape[PARAM_MAX_RANK];
+static status write_values(safetensors_writer *writer, const char *path, const param_store *store,
+                           const float *buffer, bool trainable_only) {
+    int64_t largest = 0, shape[PARAM_MAX_RANK];
     for (int i = 0; i < store->count; i++) {
         const param *p = &store->params[i];
         if (trainable_only && !p->trainable) continue;
@@ -259,21 +275,21 @@ static status write_values(safetensors_writer *writer, const param_store *store,
         if (p->size > largest) largest = p->size;
     }
     RETURN_IF_ERROR(safetensors_writer_begin(writer));
-    float *ours = malloc((size_t)largest * sizeof *ours),
-          *in_file = malloc((size_t)largest * sizeof *in_file);
-    status s = ours && in_file ? STATUS_OK
-                               : error_set(STATUS_OS, "free some memory", "no memory to save %lld values",
-                                           (long long)largest);
+    staging staged;
+    status s = staging_init(&staged, store, largest, path);
     for (int i = 0; i < store->count && s == STATUS_OK; i++) {
         const param *p = &store->params[i];
         if (trainable_only && !p->trainable) continue;
-        device_copy(store->dev, NULL, ours, buffer + p->offset, (size_t)p->size * sizeof *ours);
-        device_synchronize(store->dev, NULL);
-        param_to_file_order(p, in_file, ours);
-        s = safetensors_writer_append(writer, in_file, (size_t)p->size * sizeof *in_file);
+        const float *values = buffer + p->offset;
+        if (staged.memory_order) {
+            device_copy(store->dev, NULL, staged.memory_order, values, (size_t)p->size * sizeof *values);
+            device_synchronize(store->dev, NULL);
+            values = staged.memory_order;
+        }
+        param_to_file_order(p, staged.file_order, values);
+        s = safetensors_writer_append(writer, staged.file_order, (size_t)p->size * sizeof *values);
     }
-    free(ours);
-    free(in_file);
+    staging_release(&staged);
     return s;
 }
 
@@ -282,7 +298,7 @@ status weights_save(const char *path, const param_store *store, const config *cf
     safetensors_writer *writer;
     RETURN_IF_ERROR(safetensors_writer_new(&writer, path));
     weights_write_claims(writer, cfg, classes, iteration);
-    return safetensors_writer_finish(writer, write_values(writer, store, store->values, false));
+    return safetensors_writer_finish(writer, write_values(writer, path, store, store->values, false));
 }
 
 status weights_save_momentum(const char *path, const param_store *store, int64_t iteration) {
@@ -293,5 +309,5 @@ status weights_save_momentum(const char *path, const param_store *store, int64_t
     snprintf(number, sizeof number, "%lld", (long long)iteration);
     safetensors_writer_metadata(writer, "holds", "momentum");
     safetensors_writer_metadata(writer, "iteration", number);
-    return safetensors_writer_finish(writer, write_values(writer, store, store->momentum, true));
+    return safetensors_writer_finish(writer, write_values(writer, path, store, store->momentum, true));
 }
