@@ -28,7 +28,7 @@ typedef struct conv2d_params {
 enum { CONV2D_X, CONV2D_WEIGHT, CONV2D_BIAS, CONV2D_RESIDUAL };
 
 extern const op_def conv2d_op;
-extern const op_kernel conv2d_reference_f32, conv2d_reference_f64;
+extern const op_kernel conv2d_reference_f32, conv2d_reference_f64, conv2d_direct;
 
 /* inputs: x, weight, bias, residual in this order; the last two may be NULL. */
 tensor *conv2d(struct tape *t, tensor *const inputs[4], const conv2d_params *params);

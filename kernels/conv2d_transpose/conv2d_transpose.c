@@ -63,6 +63,8 @@ static const op_case conv2d_transpose_cases[] = {
     {.name = "no_bias", .params = &twice, .in = {X(1, 2, 3, 5), X(5, 2, 2, 3)}},
     {.name = "many_channels", .params = &twice_relu, .in = {X(2, 3, 3, 70), X(70, 2, 2, 81), X(81)}},
     {.name = "no_images", .params = &twice_relu, .in = {X(0, 4, 4, 6), X(6, 2, 2, 5), X(5)}},
+    {.name = "some_rows", .params = &twice_relu, .in = {X(4, 2, 3, 6), X(6, 2, 2, 5), X(5)}, .valid_rows = 2},
+    {.name = "no_rows", .params = &same, .in = {X(2, 3, 3, 6), X(6, 3, 3, 2), X(2)}, .valid_rows = -1},
     {.name = "one_element", .params = &plain, .in = {X(1, 1, 1, 1), X(1, 1, 1, 1), X(1)}},
 };
 
@@ -84,7 +86,7 @@ const op_def conv2d_transpose_op = {
     .infer = conv2d_transpose_infer,
     .reference_f32 = &conv2d_transpose_reference_f32,
     .reference_f64 = &conv2d_transpose_reference_f64,
-    .cpu = &conv2d_transpose_reference_f32,
+    .cpu = &conv2d_transpose_direct,
     .atol = 2e-5,
     .rtol = 2e-5,
     .cases = conv2d_transpose_cases,

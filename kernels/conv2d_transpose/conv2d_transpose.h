@@ -26,7 +26,8 @@ typedef struct conv2d_transpose_params {
 enum { CONV2D_TRANSPOSE_X, CONV2D_TRANSPOSE_WEIGHT, CONV2D_TRANSPOSE_BIAS };
 
 extern const op_def conv2d_transpose_op;
-extern const op_kernel conv2d_transpose_reference_f32, conv2d_transpose_reference_f64;
+extern const op_kernel conv2d_transpose_reference_f32, conv2d_transpose_reference_f64,
+    conv2d_transpose_direct;
 
 /* bias may be NULL. */
 tensor *conv2d_transpose(struct tape *t, tensor *x, tensor *weight, tensor *bias,

@@ -1,0 +1,264 @@
+/* d_weight[k,tap,c] = sum over output pixels of g[pixel,k] x[pixel at tap, c], as sums of outer products.
+ * Pixels are taken in slices in their order; within a slice g is packed by groups of output channels and x by
+ * panels of input channels, then every block of d_weight is summed over the slice's pixels in registers and
+ * added to memory. A block is written by one tile, so the order of its sum is fixed.
+ *
+ * x is packed in one of two ways. Whole: the slice's rows of x with their padding, once for all taps, of
+ * which each sees a shifted view. Gathered: the pixels that a tap reads, tap by tap; for sparse gradients
+ * only those of live pixels. */
+#include "conv_engine.h"
+
+#include "base/thread_pool.h"
+
+#include <string.h>
+
+enum {
+    SLICE_PIXELS = 1024,     /* output pixels of a slice */
+    PACKED_FLOATS = 2 << 20, /* of x at a time */
+    GROUP_COLUMNS = 2048,    /* input channels at a time */
+    OUTPUT_BLOCKS = 16,      /* blocks of output channels in a tile */
+    PACK_PIXELS = 64,
+};
+
+typedef struct source_row {
+    int64_t first; /* offset of its first pixel in x; -1: padding */
+} source_row;
+
+typedef struct weights {
+    conv_shape v;
+    conv_weight_gradient to;
+    const micro_kernels *micro;
+    int64_t taps, output_blocks; /* of micro->rows output channels each */
+    conv_panels panels;
+    int64_t group_panels, group_columns; /* at most, in a group of columns */
+    /* whole */
+    bool can_be_whole;
+    int64_t slice_rows, packed_columns, packed_rows; /* output rows of a slice; at most so many packed rows */
+    /* gathered */
+    int64_t chunk; /* pixels at a time */
+    /* scratch */
+    int64_t *pixels;  /* the output pixels to visit, n_pixels of them */
+    float *left;      /* [output_blocks][slice pixels][micro rows] */
+    float *packed;    /* [panel][packed pixel][width] */
+    source_row *rows; /* [packed_rows] */
+    int64_t *starts;  /* of the runs */
+    /* at present */
+    int64_t n_pixels;
+    int64_t first_panel, end_panel;
+    int64_t first, count;  /* in pixels */
+    int64_t packed_pixels; /* of one panel */
+    int64_t n_rows;        /* packed rows, whole */
+    micro_runs runs;       /* as the first tap sees them */
+    bool whole, overwrites;
+} weights;
+
+static int64_t at_least_1(int64_t x) {
+    return x < 1 ? 1 : x;
+}
+
+/* Packed rows that `rows` consecutive output rows can need at most. */
+static int64_t packed_rows_for(const conv_shape *v, int64_t rows) {
+    int64_t images = conv_least(rows, conv_tiles(rows, at_least_1(v->ho)) + 1);
+    return rows * v->stride + images * ((v->r - 1) * v->dilation + 1);
+}
+
+static void choose_sizes(weights *w) {
+    const conv_shape *v = &w->v;
+    w->micro = micro_best();
+    w->taps = v->r * v->s;
+    w->output_blocks = conv_tiles(v->k, w->micro->rows);
+    w->panels = conv_panels_of(v->c);
+    int64_t width = (int64_t)MICRO_MAX_VECTORS * w->micro->lanes;
+    w->group_panels = conv_least(w->panels.count, at_least_1(GROUP_COLUMNS / width));
+    w->group_columns = conv_least(w->group_panels * width, w->panels.vectors * w->micro->lanes);
+    int64_t all = v->n * v->ho * v->wo, columns = at_least_1(w->group_columns);
+    w->chunk = at_least_1(conv_least(conv_least(SLICE_PIXELS, all), PACKED_FLOATS / (columns * w->taps)));
+    w->packed_columns = (v->wo - 1) * v->stride + (v->s - 1) * v->dilation + 1;
+    w->slice_rows = at_least_1(conv_least(v->n * v->ho, SLICE_PIXELS / at_least_1(v->wo)));
+    while (w->slice_rows > 1 &&
+           packed_rows_for(v, w->slice_rows) * w->packed_columns > PACKED_FLOATS / columns)
+        w->slice_rows = w->slice_rows / 2;
+    w->packed_rows = packed_rows_for(v, w->slice_rows);
+    /* Whole only where it packs less than gathering, and within bounds (dilation can make it huge). */
+    w->can_be_whole = w->packed_rows * w->packed_columns < w->slice_rows * v->wo * w->taps &&
+                      w->packed_rows * w->packed_columns <= 2 * PACKED_FLOATS / columns;
+}
+
+static uintptr_t lay_out(weights *w, uintptr_t at) {
+    const conv_shape *v = &w->v;
+    int64_t whole = w->can_be_whole ? w->packed_rows * w->packed_columns : 0, gathered = w->chunk * w->taps;
+    int64_t pixels = w->can_be_whole && w->slice_rows * v->wo > w->chunk ? w->slice_rows * v->wo : w->chunk;
+    w->pixels = conv_take(&at, v->n * v->ho * v->wo * (int64_t)sizeof *w->pixels);
+    w->left = conv_take(&at, w->output_blocks * w->micro->rows * pixels * 4);
+    w->packed = conv_take(&at, (whole > gathered ? whole : gathered) * w->group_columns * 4);
+    w->rows = conv_take(&at, (w->can_be_whole ? w->packed_rows : 0) * (int64_t)sizeof *w->rows);
+    w->starts = conv_take(&at, (w->can_be_whole ? w->slice_rows : 0) * (int64_t)sizeof *w->starts);
+    return at;
+}
+
+/* --- packing
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Blocks of output channels of PACK_PIXELS pixels of g. */
+static void pack_left(void *context, int64_t tile, int thread) {
+    (void)thread;
+    const weights *w = context;
+    int64_t rows = w->micro->rows, k = w->v.k;
+    int64_t first = tile * PACK_PIXELS, end = conv_least(first + PACK_PIXELS, w->count);
+    for (int64_t block = 0; block < w->output_blocks; block++) {
+        int64_t exist = conv_least(rows, k - block * rows);
+        for (int64_t i = first; i < end; i++) {
+            int64_t pixel = w->whole ? w->first + i : w->pixels[w->first + i];
+            const float *g = w->to.g + pixel * k + block * rows;
+            float *out = w->left + (block * w->count + i) * rows;
+            for (int64_t m = 0; m < rows; m++) out[m] = m < exist ? g[m] : 0;
+        }
+    }
+}
+
+/* One packed pixel of every panel in the group; from: its channels in x, or NULL for padding. */
+static void pack_pixel(const weights *w, int64_t at, const float *from) {
+    int64_t group_first = conv_panel_at(&w->panels, w->first_panel).first;
+    for (int64_t panel = w->first_panel; panel < w->end_panel; panel++) {
+        conv_panel p = conv_panel_at(&w->panels, panel);
+        float *out = w->packed + (p.first - group_first) * w->packed_pixels + at * p.width;
+        int64_t exist = from ? p.exist : 0;
+        if (from) memcpy(out, from + p.first, (size_t)exist * sizeof *out);
+        if (exist < p.width) memset(out + exist, 0, (size_t)(p.width - exist) * sizeof *out);
+    }
+}
+
+static void pack_whole(void *context, int64_t row, int thread) {
+    (void)thread;
+    const weights *w = context;
+    int64_t first = w->rows[row].first;
+    for (int64_t i = 0; i < w->packed_columns; i++) {
+        int64_t column = i - w->v.pad;
+        bool exists = first >= 0 && column >= 0 && column < w->v.w;
+        pack_pixel(w, row * w->packed_columns + i, exists ? w->to.x + first + column * w->v.c : NULL);
+    }
+}
+
+static void pack_gathered(void *context, int64_t tile, int thread) {
+    (void)thread;
+    const weights *w = context;
+    const conv_shape *v = &w->v;
+    int64_t first = tile * PACK_PIXELS, end = conv_least(first + PACK_PIXELS, w->count);
+    for (int64_t i = first; i < end; i++) {
+        int64_t pixel = w->pixels[w->first + i], image = pixel / (v->ho * v->wo);
+        int64_t top = pixel / v->wo % v->ho * v->stride - v->pad, left = pixel % v->wo * v->stride - v->pad;
+        for (int64_t tap = 0; tap < w->taps; tap++) {
+            int64_t row = top + tap / v->s * v->dilation, column = left + tap % v->s * v->dilation;
+            bool exists = row >= 0 && row < v->h && column >= 0 && column < v->w;
+            pack_pixel(w, tap * w->count + i,
+                       exists ? w->to.x + ((image * v->h + row) * v->w + column) * v->c : NULL);
+        }
+    }
+}
+
+/* Lists the rows of x that output rows [first, first + count) need, image by image, and where their runs
+ * start. */
+static void list_rows(weights *w, int64_t first, int64_t count) {
+    const conv_shape *v = &w->v;
+    int64_t reach = (v->r - 1) * v->dilation + 1;
+    w->n_rows = 0;
+    for (int64_t row = first; row < first + count;) {
+        int64_t image = row / v->ho, p = row % v->ho, in_image = conv_least(v->ho - p, first + count - row);
+        for (int64_t i = 0; i < in_image; i++)
+            w->starts[row - first + i] = (w->n_rows + i * v->stride) * w->packed_columns;
+        for (int64_t i = 0; i < (in_image - 1) * v->stride + reach; i++) {
+            int64_t h = p * v->stride - v->pad + i;
+            w->rows[w->n_rows++].first = h < 0 || h >= v->h ? -1 : (image * v->h + h) * v->w * v->c;
+        }
+        row += in_image;
+    }
+    w->runs = (micro_runs){.start = w->starts, .count = count, .length = v->wo, .step = v->stride};
+}
+
+/* --- sums
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* A panel, a tap and OUTPUT_BLOCKS blocks of output channels. */
+static void sum_tile(void *context, int64_t tile, int thread) {
+    (void)thread;
+    _Alignas(64) float block[MICRO_MAX_BLOCK];
+    const weights *w = context;
+    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), group = tile % groups,
+            tap = tile / groups % w->taps;
+    conv_panel p = conv_panel_at(&w->panels, w->first_panel + tile / (groups * w->taps));
+    int64_t group_first = conv_panel_at(&w->panels, w->first_panel).first;
+    int64_t shift = w->whole ? tap / w->v.s * w->v.dilation * w->packed_columns + tap % w->v.s * w->v.dilation
+                             : tap * w->count;
+    const float *panel = w->packed + (p.first - group_first) * w->packed_pixels + shift * p.width;
+    int64_t rows = w->micro->rows, end = conv_least((group + 1) * OUTPUT_BLOCKS, w->output_blocks);
+    for (int64_t b = group * OUTPUT_BLOCKS; b < end; b++) {
+        w->micro->outer[p.vectors - 1](block, w->left + b * w->count * rows, panel, &w->runs);
+        micro_store to = {
+            .rows = (int)conv_least(rows, w->v.k - b * rows), .columns = p.exist, .width = p.width};
+        for (int m = 0; m < to.rows; m++) {
+            to.dest[m] = w->to.d_weight + ((b * rows + m) * w->taps + tap) * w->v.c + p.first;
+            to.add[m] = w->overwrites ? NULL : to.dest[m];
+        }
+        w->micro->store(&to, block);
+    }
+}
+
+static void sum_slice(weights *w) {
+    parallel_for((w->end_panel - w->first_panel) * w->taps * conv_tiles(w->output_blocks, OUTPUT_BLOCKS),
+                 sum_tile, w);
+    w->overwrites = false;
+}
+
+static void visit_whole(weights *w) {
+    const conv_shape *v = &w->v;
+    for (int64_t row = 0; row < v->n * v->ho; row += w->slice_rows) {
+        int64_t count = conv_least(w->slice_rows, v->n * v->ho - row);
+        list_rows(w, row, count);
+        w->first = row * v->wo;
+        w->count = count * v->wo;
+        w->packed_pixels = w->n_rows * w->packed_columns;
+        parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_left, w);
+        parallel_for(w->n_rows, pack_whole, w);
+        sum_slice(w);
+    }
+}
+
+static void visit_gathered(weights *w) {
+    static const int64_t start = 0;
+    for (w->first = 0; w->first < w->n_pixels; w->first += w->chunk) {
+        w->count = conv_least(w->chunk, w->n_pixels - w->first);
+        w->packed_pixels = w->count * w->taps;
+        w->runs = (micro_runs){.start = &start, .count = 1, .length = w->count, .step = 1};
+        parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_left, w);
+        parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_gathered, w);
+        sum_slice(w);
+    }
+}
+
+void conv_weight_backward(const conv_shape *shape, const conv_weight_gradient *to, void *scratch) {
+    weights w = {.v = *shape, .to = *to};
+    choose_sizes(&w);
+    lay_out(&w, (uintptr_t)scratch);
+    int64_t all = shape->n * shape->ho * shape->wo;
+    for (int64_t pixel = 0; pixel < all; pixel++)
+        if (!to->live || to->live[pixel]) w.pixels[w.n_pixels++] = pixel;
+    if (w.n_pixels == 0 && !to->accumulate)
+        memset(to->d_weight, 0, (size_t)(shape->k * w.taps * shape->c) * sizeof *to->d_weight);
+    if (w.n_pixels == 0) return;
+    w.whole = w.can_be_whole && w.n_pixels > all / 4 * 3;
+    for (w.first_panel = 0; w.first_panel < w.panels.count; w.first_panel = w.end_panel) {
+        w.end_panel = conv_least(w.first_panel + w.group_panels, w.panels.count);
+        w.overwrites = !to->accumulate;
+        if (w.whole)
+            visit_whole(&w);
+        else
+            visit_gathered(&w);
+    }
+}
+
+size_t conv_weight_backward_scratch(const conv_shape *shape) {
+    weights w = {.v = *shape};
+    choose_sizes(&w);
+    return lay_out(&w, 0);
+}
