@@ -94,7 +94,9 @@ typedef struct op_def {
     int shares_gradient;
     size_t params_size;
     const op_attr *attrs; /* ends with a NULL name; NULL: none */
-    /* Checks inputs and params and describes out[i] (type, rank, shape, rows) from them; reads no data. */
+    /* Checks inputs and params and describes out[i] (type, rank, shape, rows) from them; reads no data. An
+     * output may count its rows in another output (nms: keep and count). An output with rows is written to
+     * files cut to its valid rows. */
     status (*infer)(op_call *call);
     /* Optional: checks values of inputs that come from a file (indices, labels) so that kernels cannot be
      * misled. */

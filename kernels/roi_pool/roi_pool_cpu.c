@@ -1,0 +1,114 @@
+/* Reference of roi_pool; also the one that ships. Channels are the tiles: each is written by one thread, in
+ * the order of the regions. */
+#include "roi_pool/roi_pool.h"
+
+#include "base/thread_pool.h"
+#include "real_type.h"
+
+enum { CHANNEL_TILE = 32 };
+
+typedef struct region {
+    const REAL *image; /* of x */
+    int64_t image_offset;
+    int64_t low[2], size[2]; /* y, x: corner and size in pixels of the map */
+} region;
+
+static int64_t to_pixel(REAL value) {
+    REAL rounded = round(value);
+    return rounded < -(REAL)INT32_MAX ? -INT32_MAX : rounded > (REAL)INT32_MAX ? INT32_MAX : (int64_t)rounded;
+}
+
+static region region_of(const op_call *call, int64_t r) {
+    const roi_pool_params *p = call->params;
+    const tensor *x = call->in[ROI_POOL_X];
+    const REAL *roi = (const REAL *)call->in[ROI_POOL_ROIS]->data + 5 * r;
+    region g = {.image_offset = (int64_t)roi[0] * x->shape[1] * x->shape[2] * x->shape[3]};
+    g.image = (const REAL *)x->data + g.image_offset;
+    for (int axis = 0; axis < 2; axis++) {
+        g.low[axis] = to_pixel(roi[2 - axis] * (REAL)p->spatial_scale);
+        int64_t size = to_pixel(roi[4 - axis] * (REAL)p->spatial_scale) - g.low[axis] + 1;
+        g.size[axis] = size > 1 ? size : 1;
+    }
+    return g;
+}
+
+/* Pixels [*first, *end) of bin p on an axis of `length` pixels. */
+static void bin_range(int64_t *first, int64_t *end, const region *g, int axis, int p, int output_size,
+                      int64_t length) {
+    REAL bin = (REAL)g->size[axis] / (REAL)output_size;
+    int64_t a = (int64_t)floor((REAL)p * bin) + g->low[axis],
+            b = (int64_t)ceil((REAL)(p + 1) * bin) + g->low[axis];
+    *first = a < 0 ? 0 : a > length ? length : a;
+    *end = b < 0 ? 0 : b > length ? length : b;
+}
+
+/* Index in the image of the first largest pixel of channel c in bin (p, q); -1: the bin is empty. */
+static int64_t largest(const op_call *call, const region *g, int p, int q, int64_t c) {
+    const int64_t *shape = call->in[ROI_POOL_X]->shape;
+    int output_size = ((const roi_pool_params *)call->params)->output_size;
+    int64_t y, y_end, x_first, x_end, best = -1;
+    bin_range(&y, &y_end, g, 0, p, output_size, shape[1]);
+    bin_range(&x_first, &x_end, g, 1, q, output_size, shape[2]);
+    for (; y < y_end; y++) {
+        for (int64_t x = x_first; x < x_end; x++) {
+            int64_t at = (y * shape[2] + x) * shape[3] + c;
+            if (best < 0 || g->image[at] > g->image[best]) best = at;
+        }
+    }
+    return best;
+}
+
+typedef void (*visit_bin)(const op_call *call, const region *g, int64_t out, int64_t best);
+
+static void read_bin(const op_call *call, const region *g, int64_t out, int64_t best) {
+    ((REAL *)call->out[0]->data)[out] = best < 0 ? 0 : g->image[best];
+}
+
+static void add_bin(const op_call *call, const region *g, int64_t out, int64_t best) {
+    if (best >= 0)
+        ((REAL *)call->d_in[ROI_POOL_X]->data)[g->image_offset + best] +=
+            ((const REAL *)call->d_out[0]->data)[out];
+}
+
+typedef struct job {
+    const op_call *call;
+    visit_bin visit;
+} job;
+
+static void channels_tile(void *context, int64_t tile, int thread) {
+    (void)thread;
+    const job *j = context;
+    int64_t rows = tensor_valid_rows(j->call->in[ROI_POOL_ROIS]),
+            channels = j->call->in[ROI_POOL_X]->shape[3];
+    int output_size = ((const roi_pool_params *)j->call->params)->output_size;
+    int64_t first = tile * CHANNEL_TILE,
+            end = first + CHANNEL_TILE < channels ? first + CHANNEL_TILE : channels;
+    for (int64_t r = 0; r < rows; r++) {
+        region g = region_of(j->call, r);
+        for (int p = 0; p < output_size; p++)
+            for (int q = 0; q < output_size; q++)
+                for (int64_t c = first; c < end; c++)
+                    j->visit(j->call, &g, ((r * output_size + p) * output_size + q) * channels + c,
+                             largest(j->call, &g, p, q, c));
+    }
+}
+
+static void each_channel(const op_call *call, visit_bin visit) {
+    job j = {call, visit};
+    parallel_for((call->in[ROI_POOL_X]->shape[3] + CHANNEL_TILE - 1) / CHANNEL_TILE, channels_tile, &j);
+}
+
+static void forward(const op_call *call) {
+    each_channel(call, read_bin);
+}
+
+static void backward(const op_call *call) {
+    tensor *d_x = call->d_in[ROI_POOL_X];
+    if (!d_x) return;
+    int64_t count = tensor_count(d_x);
+    for (int64_t i = 0; i < count && !call->accumulate[ROI_POOL_X]; i++) ((REAL *)d_x->data)[i] = 0;
+    if (call->d_out[0]) each_channel(call, add_bin);
+}
+
+const op_kernel REAL_NAME(roi_pool_reference) = {
+    .name = REAL_KERNEL_NAME, .forward = forward, .backward = backward};
