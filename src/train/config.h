@@ -7,9 +7,9 @@
  *     for (int64_t i = 0; i < cfg.SOLVER_MAX_ITER; i++) ...
  *     config_release(&cfg);
  *
- * Limits of a file: 256 KB, 32 levels, no aliases, no key twice, chain of bases at most 16 files long.
- * Integers fit an int32 except SEED. Everything the members point to belongs to the config and lives until
- * config_release. */
+ * Limits of a file: 256 KB, 32 levels, aliases of values only, no key twice, chain of bases at most 16 files
+ * long. Integers fit an int32 except SEED. Everything the members point to belongs to the config and lives
+ * until config_release. */
 #ifndef TRAIN_CONFIG_H
 #define TRAIN_CONFIG_H
 

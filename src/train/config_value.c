@@ -48,7 +48,7 @@ void config_memory_free(config_block *memory) {
 
 config_node *config_scalar(config_block **memory, const char *text, bool quoted) {
     config_node *node = config_alloc(memory, sizeof *node);
-    if (node) *node = (config_node){.text = text, .quoted = quoted};
+    if (node) *node = (config_node){.text = text, .quoted = quoted, .weight = 1};
     return node;
 }
 
@@ -122,13 +122,21 @@ config_node *config_parse_list(config_block **memory, const char *text) {
     return list && !*skip_space(p) ? list : NULL;
 }
 
+/* Words are written as Python does, so that a YAML list and the table's default compare. */
+static void write_scalar(FILE *to, const config_node *node) {
+    if (node->quoted || !*node->text)
+        fprintf(to, "\"%s\"", node->text);
+    else if (strcmp(node->text, "true") == 0)
+        fputs("True", to);
+    else if (strcmp(node->text, "false") == 0)
+        fputs("False", to);
+    else
+        fputs(node->text, to);
+}
+
 static void write_node(FILE *to, const config_node *node) {
     if (!node->is_list) {
-        bool plain = *node->text && !node->quoted;
-        if (plain)
-            fputs(node->text, to);
-        else
-            fprintf(to, "\"%s\"", node->text);
+        write_scalar(to, node);
         return;
     }
     fputc('[', to);

@@ -20,6 +20,7 @@ typedef struct config_node {
     const char *text;
     struct config_node *first, *next; /* items; the item after this one */
     int count;
+    int weight; /* scalars in it, those behind aliases counted each time */
 } config_node;
 
 /* A scalar node. NULL when memory is out. */

@@ -4,7 +4,14 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { NAME_LIMIT = 256 };
+enum { NAME_LIMIT = 256, ANCHOR_LIMIT = 256, WEIGHT_LIMIT = 100000 };
+
+/* A value that was given a name by &name. */
+typedef struct anchor {
+    const char *name;
+    const config_node *node;
+    struct anchor *next;
+} anchor;
 
 typedef struct reader {
     yaml_parser_t parser;
@@ -13,6 +20,8 @@ typedef struct reader {
     const char *name;
     int seen[CONFIG_KEY_COUNT];    /* line where a key stood, 0: not yet */
     struct section_line *sections; /* sections met so far */
+    anchor *anchors;               /* latest first */
+    int anchor_count;
 } reader;
 
 typedef struct section_line {
@@ -47,35 +56,38 @@ static bool tag_allowed(const yaml_char_t *tag) {
            strcmp((const char *)tag, "!") == 0;
 }
 
-/* What no event may be or have, wherever it stands. */
-static status check_event(const reader *r, const yaml_event_t *event) {
-    const yaml_char_t *anchor = NULL, *tag = NULL;
-    if (event->type == YAML_ALIAS_EVENT)
-        return error_set(STATUS_CONFIG,
-                         "write the value out, or put common settings into a file named by _BASE_",
-                         "%s:%d: aliases (*%s) are not accepted", r->name, line_of(event),
-                         (const char *)event->data.alias.anchor);
+/* Zero bytes, and tags of other languages; *name is the anchor, or NULL. */
+static status check_event(const reader *r, const yaml_event_t *event, const char **name) {
+    const yaml_char_t *tag = NULL;
+    const yaml_char_t *anchor_name = NULL;
     if (event->type == YAML_SCALAR_EVENT) {
-        anchor = event->data.scalar.anchor;
+        anchor_name = event->data.scalar.anchor;
         tag = event->data.scalar.tag;
         if (memchr(event->data.scalar.value, 0, event->data.scalar.length))
             return error_set(STATUS_CONFIG, "remove it", "%s:%d: a value holds a zero byte", r->name,
                              line_of(event));
     } else if (event->type == YAML_SEQUENCE_START_EVENT) {
-        anchor = event->data.sequence_start.anchor;
+        anchor_name = event->data.sequence_start.anchor;
         tag = event->data.sequence_start.tag;
     } else if (event->type == YAML_MAPPING_START_EVENT) {
-        anchor = event->data.mapping_start.anchor;
+        anchor_name = event->data.mapping_start.anchor;
         tag = event->data.mapping_start.tag;
     }
-    if (anchor)
-        return error_set(STATUS_CONFIG, "remove it; aliases are not accepted",
-                         "%s:%d: anchors (&%s) are not accepted", r->name, line_of(event),
-                         (const char *)anchor);
     if (!tag_allowed(tag))
         return error_set(STATUS_CONFIG, "remove the tag", "%s:%d: the tag %s is not accepted", r->name,
                          line_of(event), (const char *)tag);
+    *name = (const char *)anchor_name;
     return STATUS_OK;
+}
+
+/* For names, sections and _BASE_: neither anchor nor alias. */
+static status check_plain(const reader *r, const yaml_event_t *event) {
+    const char *name = NULL;
+    RETURN_IF_ERROR(check_event(r, event, &name));
+    if (!name && event->type != YAML_ALIAS_EVENT) return STATUS_OK;
+    return error_set(STATUS_CONFIG, "write it out, or put common settings into a file named by _BASE_",
+                     "%s:%d: anchors and aliases are accepted on values of keys only", r->name,
+                     line_of(event));
 }
 
 static status too_deep(const reader *r, int line) {
@@ -93,20 +105,52 @@ static config_node *scalar_of(reader *r, const yaml_event_t *event) {
 
 static status read_sequence(reader *r, int depth, const char *key, config_node **out);
 
+/* A copy of the value an alias stands for; its items are shared. */
+static status read_alias(reader *r, const yaml_event_t *event, config_node **out) {
+    const char *name = (const char *)event->data.alias.anchor;
+    const anchor *a = r->anchors;
+    while (a && strcmp(a->name, name) != 0) a = a->next;
+    if (!a)
+        return error_set(STATUS_CONFIG, "write the value out",
+                         "%s:%d: *%s: no value before it has the name &%s", r->name, line_of(event), name,
+                         name);
+    *out = config_alloc(r->memory, sizeof **out);
+    if (!*out) return out_of_memory(r);
+    **out = *a->node;
+    (*out)->next = NULL;
+    return STATUS_OK;
+}
+
+static status note_anchor(reader *r, const char *name, int line, const config_node *node) {
+    if (++r->anchor_count > ANCHOR_LIMIT)
+        return error_set(STATUS_CONFIG, "write the values out", "%s:%d: more than %d anchors", r->name, line,
+                         ANCHOR_LIMIT);
+    anchor *a = config_alloc(r->memory, sizeof *a);
+    if (!a || !(a->name = config_copy(r->memory, name, strlen(name)))) return out_of_memory(r);
+    a->node = node;
+    a->next = r->anchors;
+    r->anchors = a;
+    return STATUS_OK;
+}
+
 /* The value that starts with `event`. */
 static status read_value(reader *r, const yaml_event_t *event, int depth, const char *key,
                          config_node **out) {
-    RETURN_IF_ERROR(check_event(r, event));
+    const char *name = NULL;
+    RETURN_IF_ERROR(check_event(r, event, &name));
+    if (event->type == YAML_ALIAS_EVENT) return read_alias(r, event, out);
     if (event->type == YAML_SCALAR_EVENT) {
         *out = scalar_of(r, event);
-        return *out ? STATUS_OK : out_of_memory(r);
+        if (!*out) return out_of_memory(r);
+    } else if (event->type == YAML_SEQUENCE_START_EVENT) {
+        if (depth >= CONFIG_DEPTH_LIMIT) return too_deep(r, line_of(event));
+        RETURN_IF_ERROR(read_sequence(r, depth + 1, key, out));
+    } else {
+        return error_set(STATUS_CONFIG, "give it a value",
+                         "%s:%d: %s is a key, not a section: it cannot hold KEY: VALUE lines", r->name,
+                         line_of(event), key);
     }
-    if (event->type == YAML_SEQUENCE_START_EVENT)
-        return depth < CONFIG_DEPTH_LIMIT ? read_sequence(r, depth + 1, key, out)
-                                          : too_deep(r, line_of(event));
-    return error_set(STATUS_CONFIG, "give it a value",
-                     "%s:%d: %s is a key, not a section: it cannot hold KEY: VALUE lines", r->name,
-                     line_of(event), key);
+    return name ? note_anchor(r, name, line_of(event), *out) : STATUS_OK;
 }
 
 static status read_sequence(reader *r, int depth, const char *key, config_node **out) {
@@ -118,6 +162,7 @@ static status read_sequence(reader *r, int depth, const char *key, config_node *
         yaml_event_t event;
         RETURN_IF_ERROR(next_event(r, &event));
         bool done = event.type == YAML_SEQUENCE_END_EVENT;
+        int line = line_of(&event);
         config_node *item = NULL;
         status s = done ? STATUS_OK : read_value(r, &event, depth, key, &item);
         yaml_event_delete(&event);
@@ -126,6 +171,10 @@ static status read_sequence(reader *r, int depth, const char *key, config_node *
         *end = item;
         end = &item->next;
         list->count++;
+        list->weight += item->weight;
+        if (list->weight > WEIGHT_LIMIT)
+            return error_set(STATUS_CONFIG, "no key needs that", "%s:%d: %s: more than %d values", r->name,
+                             line, key, WEIGHT_LIMIT);
     }
     *out = list;
     return STATUS_OK;
@@ -164,7 +213,7 @@ static status read_key(reader *r, int key, int line, const yaml_event_t *event, 
 }
 
 static status read_base(reader *r, int line, const yaml_event_t *event) {
-    RETURN_IF_ERROR(check_event(r, event));
+    RETURN_IF_ERROR(check_plain(r, event));
     if (r->out->base) return repeated(r, line, "_BASE_", r->out->base_line);
     if (event->type != YAML_SCALAR_EVENT || event->data.scalar.length == 0)
         return error_set(STATUS_CONFIG, "write e.g. _BASE_: \"Base-RCNN-FPN.yaml\"",
@@ -177,7 +226,7 @@ static status read_base(reader *r, int line, const yaml_event_t *event) {
 static status read_mapping(reader *r, const char *prefix, int depth);
 
 static status read_section(reader *r, const char *name, int line, const yaml_event_t *event, int depth) {
-    RETURN_IF_ERROR(check_event(r, event));
+    RETURN_IF_ERROR(check_plain(r, event));
     RETURN_IF_ERROR(note_section(r, name, line));
     /* All lines of a section commented out leave it without a value. */
     if (event->type == YAML_SCALAR_EVENT && event->data.scalar.length == 0 &&
@@ -191,7 +240,7 @@ static status read_section(reader *r, const char *name, int line, const yaml_eve
 
 /* One "key: value" whose key is `event`. */
 static status read_pair(reader *r, const yaml_event_t *event, const char *prefix, int depth) {
-    RETURN_IF_ERROR(check_event(r, event));
+    RETURN_IF_ERROR(check_plain(r, event));
     int line = line_of(event);
     if (event->type != YAML_SCALAR_EVENT)
         return error_set(STATUS_CONFIG, "write NAME: VALUE",
@@ -235,7 +284,7 @@ static status read_root(reader *r) {
         if (type == YAML_DOCUMENT_START_EVENT && ++documents > 1)
             s = error_set(STATUS_CONFIG, "put it into a file of its own",
                           "%s:%d: a second document starts here", r->name, line);
-        else if (type == YAML_MAPPING_START_EVENT && (s = check_event(r, &event)) == STATUS_OK)
+        else if (type == YAML_MAPPING_START_EVENT && (s = check_plain(r, &event)) == STATUS_OK)
             s = read_mapping(r, "", 1);
         else if (s == STATUS_OK && (type == YAML_SEQUENCE_START_EVENT || type == YAML_ALIAS_EVENT ||
                                     (type == YAML_SCALAR_EVENT && event.data.scalar.length > 0)))

@@ -19,9 +19,9 @@ typedef struct config_document {
 
 enum { CONFIG_FILE_LIMIT = 256 * 1024, CONFIG_DEPTH_LIMIT = 32 };
 
-/* Parses `size` bytes; `name` stands for the file in messages. Unknown and repeated keys, aliases, tags that
- * are not YAML's own, a second document, more than CONFIG_DEPTH_LIMIT levels and bad syntax are refused with
- * file:line. CONFIG, OS. */
+/* Parses `size` bytes; `name` stands for the file in messages. Unknown and repeated keys, aliases of
+ * sections, values blown up by aliases, tags that are not YAML's own, a second document, more than
+ * CONFIG_DEPTH_LIMIT levels and bad syntax are refused with file:line. CONFIG, OS. */
 status config_yaml_parse(config_document *out, config_block **memory, const char *name, const char *text,
                          size_t size);
 
