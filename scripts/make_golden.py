@@ -36,6 +36,81 @@ def config(options):
         f.write(cfg.dump())
 
 
+@fixture()
+def masks(options):
+    """Polygons, the masks pycocotools makes of them, and detectron2's mask targets. Needs numpy and pycocotools.
+
+    masks.txt has lines of numbers: `polygon` height width, area, box (4), compressed counts, parts, then per part the
+    number of points and x y pairs; `target` size, box (4), the bits in rows as hexadecimal, parts as above.
+    """
+    import numpy as np
+    from pycocotools import mask as api
+    random = np.random.RandomState(7)
+    lines = []
+
+    def text_of(parts):
+        return ' '.join([str(len(parts))] + [f'{len(p) // 2} ' + ' '.join(repr(float(v)) for v in p) for p in parts])
+
+    def polygon(height, width, parts):
+        rle = api.merge(api.frPyObjects([list(p) for p in parts], height, width))
+        box = ' '.join(str(int(v)) for v in api.toBbox(rle))
+        lines.append(f'polygon {height} {width} {int(api.area(rle))} {box} {rle["counts"].decode()} {text_of(parts)}')
+
+    def target(size, box, parts):
+        box = np.array(box, np.float32)
+        w, h = box[2] - box[0], box[3] - box[1]
+        ratio_w, ratio_h = size / max(w, 0.1), size / max(h, 0.1)
+        moved = []
+        for p in parts:
+            p = np.array(p, np.float64)
+            p[0::2] = (p[0::2] - box[0]) * ratio_w
+            p[1::2] = (p[1::2] - box[1]) * ratio_h
+            moved.append(p)
+        bits = api.decode(api.merge(api.frPyObjects(moved, size, size)))
+        lines.append(f'target {size} {" ".join(repr(float(v)) for v in box)} {np.packbits(bits).tobytes().hex()} '
+                     f'{text_of(parts)}')
+
+    def star(cx, cy, radius, points, decimals):
+        angle = np.sort(random.uniform(0, 2 * np.pi, points))
+        r = radius * random.uniform(0.3, 1, points)
+        return np.round(np.stack([cx + r * np.cos(angle), cy + r * np.sin(angle)], 1).ravel(), decimals)
+
+    def tangle(low, high, points, decimals=2):
+        return np.round(random.uniform(low, high, 2 * points), decimals)
+
+    polygon(10, 12, [[2, 3, 8, 3, 8, 7, 2, 7]])
+    polygon(10, 12, [[2.5, 3.5, 8.5, 3.5, 8.5, 7.5, 2.5, 7.5]])
+    polygon(10, 12, [[0, 0, 12, 0, 12, 10, 0, 10]])
+    polygon(10, 12, [[-50, -50, 70, -50, 70, 60, -50, 60]])
+    polygon(10, 12, [[20, 20, 30, 20, 25, 40]])
+    polygon(10, 12, [[-20, -20, -3, -20, -5, 4]])
+    polygon(10, 12, [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]])
+    polygon(10, 12, [[5, 5, 5, 5, 5, 5], [1, 1, 4, 1, 4, 4]])
+    polygon(10, 12, [[1, 1, 11, 9, 11, 1, 1, 9]])
+    polygon(10, 12, [[3, 1, 3, 9, 3, 1]])
+    polygon(1, 1, [[0, 0, 1, 0, 1, 1, 0, 1]])
+    polygon(1, 30, [[2, -3, 25, 0.2, 9, 5]])
+    polygon(30, 1, [[-3, 2, 0.2, 25, 5, 9]])
+    polygon(20, 20, [[2, 2, 12, 2, 12, 12, 2, 12], [8, 8, 18, 8, 18, 18, 8, 18], [8, 8, 12, 8, 12, 12, 8, 12]])
+    polygon(300, 400, [star(200, 150, 180, 3000, 2)])
+    polygon(120, 160, [tangle(-30, 190, 200)])
+    polygon(120, 160, [star(30, 30, 40, 50, 2), star(120, 80, 60, 400, 1), star(60, 60, 30, 9, 0)])
+    for _ in range(60):
+        height, width = random.randint(1, 70, 2)
+        polygon(height, width, [tangle(-20, 80, random.randint(3, 12), random.randint(0, 4)) for _ in range(random.randint(1, 4))])
+    for size in (28, 14, 5):
+        target(size, [10, 10, 40, 30], [[10, 10, 40, 10, 40, 30, 10, 30]])
+        target(size, [10.3, 8.7, 10.35, 8.71], [[5, 5, 15, 5, 15, 15]])
+        target(size, [50, 50, 50, 50], [star(50, 50, 20, 12, 2)])
+        target(size, [300, 300, 340, 350], [star(50, 50, 20, 12, 2)])
+        for _ in range(15):
+            corner, side = random.uniform(0, 60, 2), random.uniform(1, 60, 2)
+            target(size, [*corner, *(corner + side)],
+                   [np.float32(tangle(-5, 110, random.randint(3, 20))) for _ in range(random.randint(1, 3))])
+    with open(path('masks.txt'), 'w') as f:
+        f.write('\n'.join(lines) + '\n')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)
