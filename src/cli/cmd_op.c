@@ -1,0 +1,69 @@
+/* maskrcnn op: one op on arrays from a file, so that others can check it. */
+#include "base/nearest.h"
+#include "base/thread_pool.h"
+#include "cli/cli.h"
+#include "cli/op_file.h"
+#include "device/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static status unknown_op(const char *name) {
+    char list[1024];
+    size_t used = 0;
+    nearest near;
+    nearest_init(&near, name);
+    for (int i = 0; i < op_count() && used < sizeof list; i++) {
+        nearest_try(&near, op_at(i)->name);
+        used += (size_t)snprintf(list + used, sizeof list - used, i ? ", %s" : "%s", op_at(i)->name);
+    }
+    const char *best = nearest_result(&near);
+    error_set(STATUS_USAGE, NULL, "unknown op %.100s", name);
+    error_set_remedy(best ? "did you mean %s?" : "the ops are %s", best ? best : list);
+    return STATUS_USAGE;
+}
+
+static status run(const cli_args *args) {
+    const op_def *op = op_find(args->arguments[0]);
+    if (!op) return unknown_op(args->arguments[0]);
+    const char **attrs = calloc((size_t)args->given_count + 1, sizeof *attrs);
+    if (!attrs) return error_set(STATUS_OS, "free some memory", "no memory for the attributes");
+    op_file_job job = {.op = op, .attrs = attrs};
+    while ((attrs[job.attr_count] = cli_nth_value(args, "attr", job.attr_count))) job.attr_count++;
+    const char *device_name = cli_value(args, "device");
+    status s = device_open(&job.dev, device_name ? device_name : "cpu");
+    if (s == STATUS_OK) {
+        thread_pool_start(thread_pool_usable_cores());
+        s = op_file_run(cli_value(args, "out"), cli_value(args, "in"), &job);
+        thread_pool_stop();
+        device_close(job.dev);
+    }
+    free(attrs);
+    return s;
+}
+
+static const cli_option options[] = {
+    {.name = "in", .value = "FILE", .help = "safetensors file with the inputs, by name", .required = true},
+    {.name = "out", .value = "FILE", .help = "safetensors file to write", .required = true},
+    {.name = "attr",
+     .value = "NAME=VALUE",
+     .help = "attribute of the op; lists are comma-separated, booleans 0 or 1",
+     .repeated = true},
+    {.name = "device", .value = "NAME", .help = "cpu (the default), cuda or cuda:N"},
+    {0}};
+
+const cli_command cmd_op = {
+    .name = "op",
+    .summary = "run one op on arrays from a file",
+    .usage = "NAME --in FILE --out FILE [--attr NAME=VALUE...] [--device NAME]",
+    .details = "Arrays are NHWC, convolution weights [K,R,S,C]. Where the file also holds grad_OUTPUT, "
+               "backward runs and "
+               "grad_INPUT of every differentiable input is written.",
+    .examples = {"maskrcnn op linear --in x.safetensors --out y.safetensors --attr relu=1",
+                 "maskrcnn op nms --in boxes.safetensors --out keep.safetensors --attr iou_threshold=0.5"},
+    .options = options,
+    .argument = "NAME",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = run,
+};
