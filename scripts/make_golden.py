@@ -111,6 +111,13 @@ def masks(options):
         f.write('\n'.join(lines) + '\n')
 
 
+@fixture()
+def ops(options):
+    """Inputs and results of every op, by PyTorch and torchvision in double. Needs torch, torchvision and safetensors."""
+    from golden_ops import write_all
+    write_all(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)
