@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "device/device.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -238,6 +239,33 @@ void tape_backward(tape *t, tape_ready_hook hook, void *context) {
             if (!node->call.d_in[j]) continue;
             const tape_value *v = value_of(t, node->call.in[j]);
             if (v->variable >= 0 && v->ready_after == i) hook(context, v->variable);
+        }
+    }
+}
+
+static bool is_finite(const tensor *x) {
+    if (x->type != DTYPE_F32 && x->type != DTYPE_F64) return true;
+    int64_t count = tensor_valid_rows(x) * (x->rank ? tensor_row_size(x) : 1);
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(tensor_get(x, i))) return false;
+    return true;
+}
+
+void tape_find_non_finite(tape *t, char *text, size_t size) {
+    text[0] = '\0';
+    for (int i = 0; i < t->n_nodes; i++) {
+        tape_node *node = t->nodes[i];
+        const op_call *call = &node->call;
+        for (int j = 0; j < call->op->n_inputs; j++) {
+            if (!call->in[j] || value_of(t, call->in[j])->producer >= 0 || is_finite(call->in[j])) continue;
+            snprintf(text, size, "input %s of layer %s", call->in[j]->name, t->scopes[node->scope]);
+            return;
+        }
+        run(t, node, false);
+        for (int j = 0; j < call->op->n_outputs; j++) {
+            if (is_finite(call->out[j])) continue;
+            snprintf(text, size, "layer %s, op %s, output %s", t->scopes[node->scope], call->op->name, call->out[j]->name);
+            return;
         }
     }
 }
