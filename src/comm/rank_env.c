@@ -144,12 +144,10 @@ static bool claim_message(const rank_env *env, const char *text) {
 }
 
 /* One line, whatever the text holds: a file name may have line breaks or escape sequences in it. */
-static void print_line(const rank_env *env, const char *label, const char *text) {
-    fprintf(stderr, "maskrcnn: %s: ", label);
-    if (env->size > 1) fprintf(stderr, "rank %d: ", env->rank);
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        fputc(*p < 0x20 || *p == 0x7F ? '?' : *p, stderr);
-    fputc('\n', stderr);
+static void copy_line(char *out, size_t size, const char *text) {
+    snprintf(out, size, "%s", text);
+    for (char *p = out; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7F) *p = '?';
 }
 
 void rank_env_report_error(const rank_env *env) {
@@ -157,8 +155,13 @@ void rank_env_report_error(const rank_env *env) {
     bool alone = env->size == 1;
     if (!alone && !claim_message(env, error_cause())) return;
     fflush(stdout);
-    print_line(env, "error", error_cause());
-    if (error_remedy()[0]) print_line(env, "remedy", error_remedy());
+    char cause[2048], remedy[2048], rank[32] = "";
+    copy_line(cause, sizeof cause, error_cause());
+    copy_line(remedy, sizeof remedy, error_remedy());
+    if (!alone) snprintf(rank, sizeof rank, "rank %d: ", env->rank);
+    /* In one write: stderr has no buffer, and other ranks write too. */
+    fprintf(stderr, "maskrcnn: error: %s%s\n%s%s%s", rank, cause, remedy[0] ? "maskrcnn: remedy: " : "",
+            remedy, remedy[0] ? "\n" : "");
     fflush(stderr);
     if (!alone) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
 }

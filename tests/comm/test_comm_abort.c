@@ -66,7 +66,7 @@ static void check(const char *mode, int code, const char *message) {
 
 static void failure_before_mpi(void **state) {
     (void)state;
-    check("before", STATUS_NO_INPUT, "rank 1: file of one rank is missing\n  give another\n");
+    check("before", STATUS_NO_INPUT, "rank 1: file of one rank is missing\nmaskrcnn: remedy: give another\n");
 }
 
 static void failure_that_all_know(void **state) {

@@ -135,12 +135,12 @@ static void one_cause_is_said_once(void **state) {
     (void)state;
     char text[4096];
     report_from(4, true, text, sizeof text);
-    assert_int_equal(occurrences(text, "bad file 0\n  repair it\n"), 1);
+    assert_int_equal(occurrences(text, "bad file 0\nmaskrcnn: remedy: repair it\n"), 1);
     report_from(3, false, text, sizeof text);
     assert_int_equal(occurrences(text, "bad file"), 3);
-    assert_int_equal(occurrences(text, "maskrcnn: rank 2: bad file 2\n"), 1);
+    assert_int_equal(occurrences(text, "maskrcnn: error: rank 2: bad file 2\n"), 1);
     report_from(1, true, text, sizeof text);
-    assert_string_equal(text, "maskrcnn: bad file 0\n  repair it\n");
+    assert_string_equal(text, "maskrcnn: error: bad file 0\nmaskrcnn: remedy: repair it\n");
 }
 
 int main(void) {
