@@ -109,10 +109,10 @@ static void small_collectives(void **state) {
     assert_int_equal(numbers[1], 0);
     assert_int_equal(numbers[2], 7);
     for (int root = 0; root < size; root++) {
-        char text[16] = "nothing";
+        char text[32] = "nothing";
         if (rank == root) snprintf(text, sizeof text, "from %d", root);
         comm_broadcast(world, text, sizeof text, root);
-        char expected[16];
+        char expected[32];
         snprintf(expected, sizeof expected, "from %d", root);
         assert_string_equal(text, expected);
     }

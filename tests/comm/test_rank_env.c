@@ -131,6 +131,25 @@ static int occurrences(const char *text, const char *part) {
     return count;
 }
 
+static void control_characters_are_masked(void **state) {
+    (void)state;
+    char text[4096];
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    if (fork() == 0) {
+        dup2(ends[1], 2);
+        error_set(STATUS_DATA, NULL, "bad\nname\x1b[2J\x7f");
+        rank_env_report_error(&(rank_env){.size = 1});
+        _exit(0);
+    }
+    close(ends[1]);
+    ssize_t got = read(ends[0], text, sizeof text - 1);
+    text[got > 0 ? got : 0] = '\0';
+    assert_string_equal(text, "maskrcnn: error: bad?name?[2J?\n");
+    close(ends[0]);
+    wait(NULL);
+}
+
 static void one_cause_is_said_once(void **state) {
     (void)state;
     char text[4096];
@@ -149,6 +168,7 @@ int main(void) {
         cmocka_unit_test_setup(open_mpi, clear_environment),
         cmocka_unit_test_setup(pmi_and_slurm, clear_environment),
         cmocka_unit_test_setup(nonsense_is_refused, clear_environment),
+        cmocka_unit_test_setup(control_characters_are_masked, clear_environment),
         cmocka_unit_test_setup(one_cause_is_said_once, clear_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
