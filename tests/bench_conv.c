@@ -45,6 +45,8 @@ static const shape shapes[] = {
     {"RPN 1x1 12 P2", CONV(200, 336, 256, 12, 1, 1, 0, false, true, false), false, 0.002},
     {"mask 3x3", {128, 14, 14, 256, 256, 3, 3, {1, 1, 1, true}, true, false}, false, 0},
     {"mask 1x1 81", {128, 28, 28, 256, 81, 1, 1, {1, 0, 1, false}, true, false}, false, 0},
+    {"fc6", {512, 1, 1, 12544, 1024, 1, 1, {1, 0, 1, true}, true, false}, false, 0},
+    {"fc7", {512, 1, 1, 1024, 1024, 1, 1, {1, 0, 1, true}, true, false}, false, 0},
     {"small P2 3x3", CONV(64, 108, 256, 256, 3, 1, 1, false, true, false), false, 0},
     {"small P5 3x3", CONV(8, 14, 256, 256, 3, 1, 1, false, true, false), false, 0},
 };
