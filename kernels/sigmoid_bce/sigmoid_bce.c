@@ -15,7 +15,10 @@ static status sigmoid_bce_infer(op_call *call) {
     for (int axis = 0; axis < TENSOR_MAX_RANK; axis++)
         if (size_of(logits, axis) != size_of(targets, axis))
             return op_expect_mismatch(call, SIGMOID_BCE_TARGETS, SIGMOID_BCE_LOGITS);
-    RETURN_IF_ERROR(loss_rows_expect_weights(call, SIGMOID_BCE_WEIGHTS));
+    if (call->in[SIGMOID_BCE_WEIGHTS])
+        RETURN_IF_ERROR(loss_rows_expect_weights(call, SIGMOID_BCE_WEIGHTS));
+    else if (!p->unweighted)
+        return error_set(STATUS_DATA, "add the tensor", "sigmoid_bce: tensor weights is missing");
     return loss_rows_infer(call, p->normalizer, SIGMOID_BCE_COUNT);
 }
 
@@ -27,7 +30,7 @@ static const op_attr sigmoid_bce_attrs[] = {
     {.name = NULL},
 };
 
-static const sigmoid_bce_params one = {1}, seven = {7};
+static const sigmoid_bce_params one = {1, false}, seven = {7, false}, unweighted = {7, true};
 
 static void huge_logits(const op_call *call) {
     tensor *logits = call->in[SIGMOID_BCE_LOGITS];
@@ -57,6 +60,7 @@ static const op_case sigmoid_bce_cases[] = {
      .prepare = huge_logits},
     {.name = "free_slots", .params = &one, .in = {ROWS(10)}, .prepare = free_slots, .kinks = true},
     {.name = "count", .params = &seven, .in = {ROWS(5), OP_IN_SCALAR(CONSTANT, 12, 0)}},
+    {.name = "unweighted", .params = &unweighted, .in = {OP_IN(NORMAL, 0, 3, 5, 3), OP_IN(UNIFORM, 0, 1, 5, 3)}},
     {.name = "rows", .params = &one, .in = {ROWS(6)}, .valid_rows = 4},
     {.name = "rows_of_all",
      .params = &one,
@@ -75,7 +79,7 @@ const op_def sigmoid_bce_op = {
     .input_names = {"logits", "targets", "weights", "count"},
     .output_names = {"loss"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
-    .optional_inputs = 1u << SIGMOID_BCE_COUNT,
+    .optional_inputs = 1u << SIGMOID_BCE_WEIGHTS | 1u << SIGMOID_BCE_COUNT,
     .differentiable = 1u << SIGMOID_BCE_LOGITS,
     .backward_reads_inputs = 1u << SIGMOID_BCE_LOGITS | 1u << SIGMOID_BCE_TARGETS |
                              1u << SIGMOID_BCE_WEIGHTS | 1u << SIGMOID_BCE_COUNT,

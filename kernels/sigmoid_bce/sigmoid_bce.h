@@ -18,6 +18,7 @@ struct tape;
 
 typedef struct sigmoid_bce_params {
     double normalizer; /* > 0 */
+    bool unweighted;   /* weights are absent and count as 1; not an attribute of the `op` command */
 } sigmoid_bce_params;
 
 enum { SIGMOID_BCE_LOGITS, SIGMOID_BCE_TARGETS, SIGMOID_BCE_WEIGHTS, SIGMOID_BCE_COUNT };
@@ -25,7 +26,7 @@ enum { SIGMOID_BCE_LOGITS, SIGMOID_BCE_TARGETS, SIGMOID_BCE_WEIGHTS, SIGMOID_BCE
 extern const op_def sigmoid_bce_op;
 extern const op_kernel sigmoid_bce_reference_f32, sigmoid_bce_reference_f64;
 
-/* `in`: logits, targets, weights, count (may be NULL). */
+/* `in`: logits, targets, weights (NULL if unweighted), count (may be NULL). */
 tensor *sigmoid_bce(struct tape *t, tensor *const in[4], const sigmoid_bce_params *params);
 
 #endif

@@ -4,8 +4,13 @@
 
 #include <math.h>
 
+static double weight_of(const op_call *call, int64_t row) {
+    const tensor *weights = call->in[SIGMOID_BCE_WEIGHTS];
+    return weights ? ((const REAL *)weights->data)[row] : 1.0;
+}
+
 static double row_loss(const op_call *call, int64_t i) {
-    double weight = ((const REAL *)call->in[SIGMOID_BCE_WEIGHTS]->data)[i], sum = 0;
+    double weight = weight_of(call, i), sum = 0;
     if (weight == 0) return 0;
     int64_t size = tensor_row_size(call->in[SIGMOID_BCE_LOGITS]);
     const REAL *logits = (const REAL *)call->in[SIGMOID_BCE_LOGITS]->data + i * size,
@@ -18,7 +23,7 @@ static double row_loss(const op_call *call, int64_t i) {
 }
 
 static void row_gradient(const op_call *call, int64_t i, double scale) {
-    double weight = ((const REAL *)call->in[SIGMOID_BCE_WEIGHTS]->data)[i];
+    double weight = weight_of(call, i);
     int64_t size = tensor_row_size(call->in[SIGMOID_BCE_LOGITS]);
     const REAL *logits = (const REAL *)call->in[SIGMOID_BCE_LOGITS]->data + i * size,
                *targets = (const REAL *)call->in[SIGMOID_BCE_TARGETS]->data + i * size;
