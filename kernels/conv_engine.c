@@ -97,3 +97,38 @@ void conv_receive_gradient(const conv_incoming *in, void *scratch) {
 size_t conv_receive_gradient_scratch(int64_t pixels, int64_t k) {
     return (size_t)(slices_of(pixels) * k) * sizeof(double);
 }
+
+/* --- backward
+ * ----------------------------------------------------------------------------------------------------- */
+
+void conv_run_backward(const conv_backward *job, void *scratch) {
+    const conv_shape *v = &job->shape;
+    conv_incoming in = job->incoming;
+    uintptr_t at = (uintptr_t)scratch;
+    in.pixels = v->n * v->ho * v->wo;
+    in.k = v->k;
+    in.live = conv_take(&at, in.pixels);
+    conv_receive_gradient(&in, (void *)at);
+    if (job->d_weight) {
+        conv_weight_gradient to = {.x = job->x,
+                                   .g = in.g,
+                                   .live = in.live,
+                                   .d_weight = job->d_weight,
+                                   .accumulate = job->accumulate_weight};
+        conv_weight_backward(v, &to, (void *)at);
+    }
+    if (!job->d_x) return;
+    conv_epilogue to = {.dest = job->d_x, .add = job->accumulate_x ? job->d_x : NULL};
+    conv_apply_transposed(v, in.g, in.live, job->weight, &to, (void *)at);
+}
+
+size_t conv_backward_scratch(const conv_shape *v, bool wants_x, bool wants_weight) {
+    size_t largest = conv_receive_gradient_scratch(v->n * v->ho * v->wo, v->k);
+    size_t weight = wants_weight ? conv_weight_backward_scratch(v) : 0,
+           x = wants_x ? conv_apply_transposed_scratch(v) : 0;
+    if (weight > largest) largest = weight;
+    if (x > largest) largest = x;
+    uintptr_t at = 0;
+    conv_take(&at, v->n * v->ho * v->wo);
+    return at + largest;
+}

@@ -52,6 +52,17 @@ typedef struct conv_incoming {
 void conv_receive_gradient(const conv_incoming *in, void *scratch);
 size_t conv_receive_gradient_scratch(int64_t pixels, int64_t k);
 
+/* All of a convolution's backward: receives g, then the gradients that are wanted. */
+typedef struct conv_backward {
+    conv_shape shape;
+    const float *x, *weight;
+    conv_incoming incoming; /* pixels, k and live are filled in */
+    float *d_x, *d_weight;  /* NULL: not wanted */
+    bool accumulate_x, accumulate_weight;
+} conv_backward;
+void conv_run_backward(const conv_backward *job, void *scratch);
+size_t conv_backward_scratch(const conv_shape *shape, bool wants_x, bool wants_weight);
+
 /* --- for the files of the engine
  * ---------------------------------------------------------------------------------- */
 

@@ -155,14 +155,14 @@ static gather gather_transposed(const conv_shape *v) {
 /* --- weights
  * ------------------------------------------------------------------------------------------------------ */
 
-enum { PACK_ROWS = 256 };
+enum { PACK_ROWS = 256, PACK_SQUARE = 64 };
 
 /* Rows [first, first + count) of a panel from weight [k][rows]: a transposition, in squares that stay in
  * cache. */
 static void pack_transposing(const gather *g, const conv_panel *p, float *out, int64_t first, int64_t count) {
     int64_t rows = g->weight_taps * g->depth;
-    for (int64_t from = first; from < first + count; from += 16) {
-        int64_t until = conv_least(from + 16, first + count);
+    for (int64_t from = first; from < first + count; from += PACK_SQUARE) {
+        int64_t until = conv_least(from + PACK_SQUARE, first + count);
         for (int64_t column = 0; column < p->width; column++) {
             const float *weight = g->weight + (p->first + column) * rows;
             for (int64_t row = from; row < until; row++)

@@ -37,44 +37,26 @@ static void forward(const op_call *call) {
 
 static void backward(const op_call *call) {
     const conv2d_params *p = call->params;
-    conv_shape v = shape_of(call, tensor_valid_rows(call->in[CONV2D_X]));
-    uintptr_t at = (uintptr_t)call->scratch;
-    conv_incoming in = {.pixels = v.n * v.ho * v.wo,
-                        .k = v.k,
-                        .y = p->relu ? tensor_f32(call->out[0]) : NULL,
-                        .g = tensor_f32(call->d_out[0]),
-                        .d_bias = optional(call->d_in[CONV2D_BIAS]),
-                        .d_residual = optional(call->d_in[CONV2D_RESIDUAL]),
-                        .accumulate_bias = call->accumulate[CONV2D_BIAS],
-                        .accumulate_residual = call->accumulate[CONV2D_RESIDUAL]};
-    in.live = conv_take(&at, in.pixels);
-    conv_receive_gradient(&in, (void *)at);
-    if (call->d_in[CONV2D_WEIGHT]) {
-        conv_weight_gradient to = {.x = tensor_f32(call->in[CONV2D_X]),
-                                   .g = in.g,
-                                   .live = in.live,
-                                   .d_weight = tensor_f32(call->d_in[CONV2D_WEIGHT]),
-                                   .accumulate = call->accumulate[CONV2D_WEIGHT]};
-        conv_weight_backward(&v, &to, (void *)at);
-    }
-    if (!call->d_in[CONV2D_X]) return;
-    float *d_x = tensor_f32(call->d_in[CONV2D_X]);
-    conv_epilogue to = {.dest = d_x, .add = call->accumulate[CONV2D_X] ? d_x : NULL};
-    conv_apply_transposed(&v, in.g, in.live, tensor_f32(call->in[CONV2D_WEIGHT]), &to, (void *)at);
+    conv_backward job = {.shape = shape_of(call, tensor_valid_rows(call->in[CONV2D_X])),
+                         .x = tensor_f32(call->in[CONV2D_X]),
+                         .weight = tensor_f32(call->in[CONV2D_WEIGHT]),
+                         .incoming = {.y = p->relu ? tensor_f32(call->out[0]) : NULL,
+                                      .g = tensor_f32(call->d_out[0]),
+                                      .d_bias = optional(call->d_in[CONV2D_BIAS]),
+                                      .d_residual = optional(call->d_in[CONV2D_RESIDUAL]),
+                                      .accumulate_bias = call->accumulate[CONV2D_BIAS],
+                                      .accumulate_residual = call->accumulate[CONV2D_RESIDUAL]},
+                         .d_x = optional(call->d_in[CONV2D_X]),
+                         .d_weight = optional(call->d_in[CONV2D_WEIGHT]),
+                         .accumulate_x = call->accumulate[CONV2D_X],
+                         .accumulate_weight = call->accumulate[CONV2D_WEIGHT]};
+    conv_run_backward(&job, call->scratch);
 }
 
 static size_t scratch_bytes(const op_call *call, bool backward_too) {
     conv_shape v = shape_of(call, call->in[CONV2D_X]->shape[0]);
     if (!backward_too) return conv_apply_scratch(&v);
-    size_t sizes[] = {conv_receive_gradient_scratch(v.n * v.ho * v.wo, v.k),
-                      call->d_in[CONV2D_WEIGHT] ? conv_weight_backward_scratch(&v) : 0,
-                      call->d_in[CONV2D_X] ? conv_apply_transposed_scratch(&v) : 0};
-    size_t largest = 0;
-    for (int i = 0; i < 3; i++)
-        if (sizes[i] > largest) largest = sizes[i];
-    uintptr_t at = 0;
-    conv_take(&at, v.n * v.ho * v.wo);
-    return at + largest;
+    return conv_backward_scratch(&v, call->d_in[CONV2D_X], call->d_in[CONV2D_WEIGHT]);
 }
 
 const op_kernel conv2d_direct = {

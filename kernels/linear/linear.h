@@ -20,7 +20,7 @@ typedef struct linear_params {
 enum { LINEAR_X, LINEAR_WEIGHT, LINEAR_BIAS };
 
 extern const op_def linear_op;
-extern const op_kernel linear_reference_f32, linear_reference_f64, linear_blas;
+extern const op_kernel linear_reference_f32, linear_reference_f64, linear_blas, linear_direct;
 
 tensor *linear(struct tape *t, tensor *x, tensor *weight, tensor *bias, const linear_params *params);
 
