@@ -141,7 +141,7 @@ static status write_state(const char *folder, const checkpoint_state *state) {
     return s;
 }
 
-static status read_state(checkpoint_state *state, const char *folder) {
+status checkpoint_read_state(checkpoint_state *state, const char *folder) {
     char path[PATH_MAX];
     RETURN_IF_ERROR(join(path, folder, "state.json"));
     char *text;
@@ -287,7 +287,7 @@ status checkpoint_load(param_store *store, checkpoint_state *state, const char *
     char file[PATH_MAX];
     weights_report report;
     RETURN_IF_ERROR(checkpoint_verify(path));
-    RETURN_IF_ERROR(read_state(state, path));
+    RETURN_IF_ERROR(checkpoint_read_state(state, path));
     RETURN_IF_ERROR(join(file, path, "weights.safetensors"));
     RETURN_IF_ERROR(weights_load(&report, store, file, cfg, classes, WEIGHTS_EXACT));
     RETURN_IF_ERROR(join(file, path, "momentum.safetensors"));

@@ -46,6 +46,9 @@ status checkpoint_find_latest(char *path, const char *output_dir);
 /* Checks all digests of one checkpoint: DATA naming file and tensor, NO_INPUT if a file is absent. */
 status checkpoint_verify(const char *path);
 
+/* Its state alone. */
+status checkpoint_read_state(checkpoint_state *state, const char *path);
+
 /* Restores values, momentum and state, bit for bit; everything must match. */
 status checkpoint_load(param_store *store, checkpoint_state *state, const char *path, const config *cfg,
                        const weights_classes *classes);

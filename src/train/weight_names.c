@@ -59,10 +59,3 @@ bool weight_name_is_predictor(const char *name) {
            starts_with(name, "roi_heads.box_predictor.bbox_pred.") ||
            starts_with(name, "roi_heads.mask_predictor.mask_fcn_logits.");
 }
-
-bool weight_name_is_batch_norm(const char *name) {
-    const char *bn = strstr(name, "bn");
-    bool is_numbered = bn && (bn == name || bn[-1] == '.') && is_digit(bn[2]) && bn[3] == '.';
-    return is_numbered || strstr(name, ".downsample.1.") || ends_with(name, ".running_mean") ||
-           ends_with(name, ".running_var");
-}

@@ -23,7 +23,4 @@ bool weight_name_is_counter(const char *name);
 /* Tensors whose first dimension follows the number of classes: cls_score, bbox_pred, mask_fcn_logits. */
 bool weight_name_is_predictor(const char *name);
 
-/* Part of a norm, by its name: `bnN.`, `downsample.1.`, `running_mean`, `running_var`. */
-bool weight_name_is_batch_norm(const char *name);
-
 #endif
