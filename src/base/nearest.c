@@ -49,7 +49,7 @@ void nearest_try(nearest *n, const char *candidate) {
 }
 
 const char *nearest_result(const nearest *n) {
-    size_t allowed = strnlen(n->name, LONGEST) / 3;
+    size_t length = strnlen(n->name, LONGEST), allowed = length / 3;
     if (allowed < 2) allowed = 2;
-    return n->best && n->distance <= allowed ? n->best : NULL;
+    return n->best && n->distance <= allowed && n->distance < length ? n->best : NULL;
 }

@@ -59,8 +59,11 @@ const cli_command cmd_op = {
     .details = "Arrays are NHWC, convolution weights [K,R,S,C]. Where the file also holds grad_OUTPUT, "
                "backward runs and "
                "grad_INPUT of every differentiable input is written.",
-    .examples = {"maskrcnn op linear --in x.safetensors --out y.safetensors --attr relu=1",
-                 "maskrcnn op nms --in boxes.safetensors --out keep.safetensors --attr iou_threshold=0.5"},
+    .examples =
+        {"maskrcnn op linear --in x.safetensors --out y.safetensors --attr relu=1",
+         "maskrcnn op nms --in boxes.safetensors --out keep.safetensors --attr iou_threshold=0.5",
+         "maskrcnn op roi_align --in rois.safetensors --out pooled.safetensors --attr output_size=7 --attr "
+         "spatial_scale=0.25 --attr sampling_ratio=2 --attr aligned=0"},
     .options = options,
     .argument = "NAME",
     .min_arguments = 1,

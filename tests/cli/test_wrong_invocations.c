@@ -1,0 +1,185 @@
+/* Wrong command lines end within 20 s with the documented exit code, and stderr has one line of cause, which names the
+ * culprit, and one of remedy. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/run_program.h"
+
+#define NO_ADVICE ""
+
+static char folder[] = "/tmp/test_wrong_invocations_XXXXXX";
+
+typedef struct invocation {
+    const char *line; /* words separated by '~' */
+    int code;
+    const char *culprit; /* in the cause */
+    const char *advice;  /* in the remedy */
+} invocation;
+
+static const invocation invocations[] = {
+    {"maskrcnn", 64, "no command", "--help"},
+    {"maskrcnn~", 64, "unknown command", "--help"},
+    {"maskrcnn~confg", 64, "confg", "config?"},
+    {"maskrcnn~--confg", 64, "--confg", "COMMAND"},
+    {"maskrcnn~help~confg", 64, "confg", "config?"},
+    {"maskrcnn~config~--confg~c.yaml", 64, "--confg", "--config?"},
+    {"maskrcnn~config~-c~c.yaml", 64, "-c", NO_ADVICE},
+    {"maskrcnn~config~--config", 64, "--config", NO_ADVICE},
+    {"maskrcnn~config~--config~--out~x", 64, "--config", NO_ADVICE},
+    {"maskrcnn~config~--keys=yes", 64, "--keys", NO_ADVICE},
+    {"maskrcnn~config~--out~a~--out~b", 64, "--out", NO_ADVICE},
+    {"maskrcnn~env~SEED~1", 64, "SEED", NO_ADVICE},
+    {"maskrcnn~config~SOLVER.MAX_ITER", 64, "SOLVER.MAX_ITER", "KEY VALUE"},
+    {"maskrcnn~config~--config~none.yaml", 66, "none.yaml", NO_ADVICE},
+    {"maskrcnn~config~--config~.", 66, "is a folder", NO_ADVICE},
+    {"maskrcnn~config~--config~no_base.yaml", 66, "gone.yaml", NO_ADVICE},
+    {"maskrcnn~config~--config~cycle.yaml", 78, "cycle.yaml", NO_ADVICE},
+    {"maskrcnn~config~--config~misspelt.yaml", 78, "misspelt.yaml:2: unknown key SOLVER.MAX_ITERS",
+     "SOLVER.MAX_ITER?"},
+    {"maskrcnn~config~--config~type.yaml", 78, "type.yaml:2: SOLVER.MAX_ITER = soon", NO_ADVICE},
+    {"maskrcnn~config~--config~twice.yaml", 78, "twice.yaml:2: SEED stands twice", NO_ADVICE},
+    {"maskrcnn~config~--config~garbage.yaml", 78, "garbage.yaml", NO_ADVICE},
+    {"maskrcnn~config~--config~deep.yaml", 78, "deep.yaml", NO_ADVICE},
+    {"maskrcnn~config~SOLVER.MAX_ITERS~3", 78, "SOLVER.MAX_ITERS", "SOLVER.MAX_ITER?"},
+    {"maskrcnn~config~SOLVER.MAX_ITER=x", 78, "SOLVER.MAX_ITER = x", NO_ADVICE},
+    {"maskrcnn~config~SEED~-1~INPUT.FORMAT~HSV", 78, "INPUT.FORMAT = HSV", NO_ADVICE},
+    {"maskrcnn~config~--out~no/such/folder/c.yaml", 73, "no/such/folder/c.yaml", NO_ADVICE},
+    {"maskrcnn~config~--config~line\nbreak\x1B.yaml", 66, "line?break?.yaml", NO_ADVICE},
+};
+
+static void write_text(const char *name, const char *text, int times) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < times; i++) fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static const struct {
+    const char *name, *text;
+    int times;
+} files[] = {
+    {"no_base.yaml", "_BASE_: gone.yaml\n", 1},
+    {"cycle.yaml", "_BASE_: cycle.yaml\n", 1},
+    {"misspelt.yaml", "SOLVER:\n  MAX_ITERS: 3\n", 1},
+    {"type.yaml", "SOLVER:\n  MAX_ITER: soon\n", 1},
+    {"twice.yaml", "SEED: 1\n", 2},
+    {"garbage.yaml",
+     "\x7F"
+     "ELF\x02\x01\x01\n",
+     1},
+    {"deep.yaml", "[", 100000},
+};
+
+/* Exactly one line that starts with `label`; returns what follows it, cut off at its end. */
+static const char *labelled_line(char *err, const char *label, const invocation *c) {
+    char *found = strstr(err, label);
+    if (!found || strstr(found + 1, label)) fail_msg("%s: not one line \"%s...\":\n%s", c->line, label, err);
+    char *text = found + strlen(label);
+    text[strcspn(text, "\n")] = '\0';
+    return text;
+}
+
+static void test_wrong(void **state) {
+    (void)state;
+    static program_run run;
+    static char err[sizeof run.err];
+    for (size_t i = 0; i < sizeof invocations / sizeof *invocations; i++) {
+        const invocation *c = &invocations[i];
+        run_program(&run, folder, c->line, 20.0);
+        if (run.code != c->code)
+            fail_msg("%s: exit code %d, expected %d:\n%s", c->line, run.code, c->code, run.err);
+        memcpy(err, run.err, sizeof err);
+        const char *cause = labelled_line(err, "maskrcnn: error: ", c);
+        if (!strstr(cause, c->culprit))
+            fail_msg("%s: the cause does not name %s:\n%s", c->line, c->culprit, run.err);
+        memcpy(err, run.err, sizeof err);
+        const char *remedy = labelled_line(err, "maskrcnn: remedy: ", c);
+        if (!*remedy || !strstr(remedy, c->advice))
+            fail_msg("%s: the remedy lacks \"%s\":\n%s", c->line, c->advice, run.err);
+    }
+}
+
+static void test_right(void **state) {
+    (void)state;
+    static program_run run;
+    static const char *const lines[] = {
+        "maskrcnn~--help",
+        "maskrcnn~-h",
+        "maskrcnn~help",
+        "maskrcnn~--version",
+        "maskrcnn~env",
+        "maskrcnn~env~--help",
+        "maskrcnn~help~config",
+        "maskrcnn~config~--nonsense~--help",
+        "maskrcnn~config",
+        "maskrcnn~config~--keys",
+        "maskrcnn~config~SEED~-1~MODEL.WEIGHTS~--x~DATASETS.TEST~()",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        run_program(&run, folder, lines[i], 20.0);
+        if (run.code != 0) fail_msg("%s: exit code %d:\n%s", lines[i], run.code, run.err);
+        assert_string_equal(run.err, "");
+        assert_true(strlen(run.out) > 10);
+    }
+    run_program(&run, folder, "maskrcnn~env", 20.0);
+    assert_true(strstr(run.out, "MPI") && strstr(run.out, "BLAS") && strstr(run.out, "CUDA"));
+    run_program(&run, folder, "maskrcnn~config~TEST.AUG.ENABLED~True", 20.0);
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.err, "TEST.AUG.ENABLED = True has no effect"));
+}
+
+/* The resolved configuration of a preset is a configuration that resolves to itself. */
+static void test_config_round_trip(void **state) {
+    (void)state;
+    static program_run run, again;
+    run_program(&run, folder,
+                "maskrcnn~config~--config~" TEST_SOURCE_DIR "/configs/quickstart.yaml~--out~resolved.yaml",
+                20.0);
+    assert_int_equal(run.code, 0);
+    run_program(&run, folder, "maskrcnn~config~--config~resolved.yaml~--out~resolved_again.yaml", 20.0);
+    assert_int_equal(run.code, 0);
+    run_program(&again, folder, "cmp~resolved.yaml~resolved_again.yaml", 20.0);
+    assert_int_equal(again.code, 0);
+}
+
+static int make_files(void **state) {
+    (void)state;
+    if (!mkdtemp(folder)) return -1;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        write_text(files[i].name, files[i].text, files[i].times);
+    return 0;
+}
+
+static int remove_files(void **state) {
+    (void)state;
+    static const char *const made[] = {"resolved.yaml", "resolved_again.yaml"};
+    char path[512];
+    for (size_t i = 0; i < sizeof files / sizeof *files + 2; i++) {
+        size_t known = sizeof files / sizeof *files;
+        snprintf(path, sizeof path, "%s/%s", folder, i < known ? files[i].name : made[i - known]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_right),
+        cmocka_unit_test(test_config_round_trip),
+    };
+    return cmocka_run_group_tests(tests, make_files, remove_files);
+}
