@@ -25,7 +25,12 @@ static int child(const char *mode) {
         device_close(cpu);
         return code;
     }
-    if (comm_open(&c, &env, cpu) != STATUS_OK) return 1;
+    status opened = comm_open(&c, &env, cpu);
+    if (opened != STATUS_OK) {
+        rank_env_report_error(&env);
+        device_close(cpu);
+        return opened;
+    }
     if (strcmp(mode, "agree") == 0) {
         error_clear();
         status mine =
@@ -46,14 +51,13 @@ static int child(const char *mode) {
     return 0;
 }
 
-/* Exit code of mpirun; `out` gets stdout and stderr. */
-static int run(const char *mode, char *out, size_t size) {
+/* Runs `before` (a launcher or settings), this program, `mode`; returns the exit code, `out` gets what it said. */
+static int run(const char *before, const char *mode, char *out, size_t size) {
     char self[512], command[1024];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     assert_true(length > 0);
     self[length] = '\0';
-    snprintf(command, sizeof command,
-             "timeout 20 mpirun --allow-run-as-root --oversubscribe -n 2 '%s' %s 2>&1", self, mode);
+    snprintf(command, sizeof command, "%s timeout 20 '%s' %s 2>&1", before, self, mode);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
     size_t at = fread(out, 1, size - 1, pipe);
@@ -61,9 +65,11 @@ static int run(const char *mode, char *out, size_t size) {
     return WEXITSTATUS(pclose(pipe));
 }
 
-static void check(const char *mode, int code, const char *message) {
+static const char two_ranks[] = "timeout 30 mpirun --allow-run-as-root --oversubscribe -n 2";
+
+static void check(const char *before, const char *mode, int code, const char *message) {
     char text[16384];
-    int got = run(mode, text, sizeof text);
+    int got = run(before, mode, text, sizeof text);
     if (got != code) fail_msg("%s: exit code %d instead of %d; it said:\n%s", mode, got, code, text);
     const char *found = strstr(text, message);
     if (!found || strstr(found + 1, message)) fail_msg("%s: not once: %s\nit said:\n%s", mode, message, text);
@@ -71,22 +77,31 @@ static void check(const char *mode, int code, const char *message) {
 
 static void failure_before_mpi(void **state) {
     (void)state;
-    check("before", STATUS_NO_INPUT, "rank 1: file of one rank is missing\nmaskrcnn: remedy: give another\n");
+    check(two_ranks, "before", STATUS_NO_INPUT,
+          "rank 1: file of one rank is missing\nmaskrcnn: remedy: give another\n");
 }
 
 static void failure_that_all_know(void **state) {
     (void)state;
-    check("agree", STATUS_DATA, "rank 1: file of one rank is bad\n");
+    check(two_ranks, "agree", STATUS_DATA, "rank 1: file of one rank is bad\n");
 }
 
 static void failure_of_one_rank(void **state) {
     (void)state;
-    check("abort", STATUS_NON_FINITE, "rank 1 stops here");
+    check(two_ranks, "abort", STATUS_NON_FINITE, "rank 1 stops here");
 }
 
 static void failed_check_ends_the_job(void **state) {
     (void)state;
-    check("check", STATUS_INTERNAL, "internal error: deliberate");
+    check(two_ranks, "check", STATUS_INTERNAL, "internal error: deliberate");
+}
+
+/* A launcher of another MPI: each process would train alone. */
+static void launcher_that_mpi_does_not_know(void **state) {
+    (void)state;
+    check("OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_RANK=0 "
+          "OMPI_COMM_WORLD_LOCAL_SIZE=2",
+          "open", STATUS_NO_DEVICE, "Open MPI says rank 0 of 2, but MPI says rank 0 of 1");
 }
 
 int main(int argc, char **argv) {
@@ -96,6 +111,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(failure_that_all_know),
         cmocka_unit_test(failure_of_one_rank),
         cmocka_unit_test(failed_check_ends_the_job),
+        cmocka_unit_test(launcher_that_mpi_does_not_know),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
