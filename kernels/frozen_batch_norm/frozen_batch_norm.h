@@ -1,9 +1,9 @@
-/* frozen_batch_norm: y = relu?((x - running_mean) / sqrt(running_var + eps) * weight + bias), everything but
- * x fixed.
+/* frozen_batch_norm: y = relu?((x - running_mean) / sqrt(running_var + eps) * weight + bias); all but x is fixed.
  *
- *   x                                       [N,H,W,C]  real; rows behind x->rows are neither read nor written
- *   weight, bias, running_mean, running_var [C]        real
- *   y                                       [N,H,W,C]
+ *   x                         [N,H,W,C]  real; rows behind x->rows are neither read nor written
+ *   weight, bias              [C]        real
+ *   running_mean, running_var [C]        real
+ *   y                         [N,H,W,C]
  *
  * Backward, with g = d_y (masked by y > 0 when relu): d_x = g * weight / sqrt(running_var + eps). No other
  * gradient. The network itself folds this norm into the convolution before it; the op is for norms that stand

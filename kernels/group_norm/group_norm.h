@@ -8,8 +8,7 @@
  *
  * Backward, with g = d_y (masked by y > 0 when relu), h = (x - mean)/sqrt(var + eps), n elements in a group:
  *   d_bias = sum g, d_weight = sum g h over images and pixels,
- *   d_x = 1/sqrt(var + eps) * (g weight - sum(g weight) / n - h * sum(g weight h) / n), sums over the group.
- */
+ *   d_x = 1/sqrt(var + eps) * (g weight - sum(g weight) / n - h * sum(g weight h) / n), sums over the group. */
 #ifndef KERNELS_GROUP_NORM_GROUP_NORM_H
 #define KERNELS_GROUP_NORM_GROUP_NORM_H
 

@@ -1,13 +1,11 @@
-/* max_pool2d: y[n,i,j,c] = max over r, s < kernel of x[n, i*stride - pad + r, j*stride - pad + s, c]; padding
- * is -inf.
+/* max_pool2d: y[n,i,j,c] = max over r, s < kernel of x[n, i*stride - pad + r, j*stride - pad + s, c]; padding is
+ * -inf.
  *
  *   x [N,H,W,C]    real; rows behind x->rows are neither read nor written
- *   y [N,Ho,Wo,C]  Ho = floor((H + 2 pad - kernel) / stride) + 1; pad <= kernel/2, so that every window holds
- * a pixel
+ *   y [N,Ho,Wo,C]  Ho = floor((H + 2 pad - kernel) / stride) + 1; pad <= kernel/2, so every window holds a pixel
  *
  * Backward: d_y goes to the window's maximum, to the first one (in row-major order) of equal ones, as in
- * PyTorch; it is found again from x. A NaN is a maximum. kernel 1, stride 2 takes every second pixel (FPN's
- * P6). */
+ * PyTorch; it is found again from x. A NaN is a maximum. kernel 1, stride 2 takes every second pixel (FPN's P6). */
 #ifndef KERNELS_MAX_POOL2D_MAX_POOL2D_H
 #define KERNELS_MAX_POOL2D_MAX_POOL2D_H
 

@@ -1,12 +1,15 @@
-/* sigmoid_bce: loss = sum over rows n of weights[n] * sum over the row's elements of
- *                     (max(z, 0) - z t + log(1 + exp(-|z|))) / (normalizer * max(count, 1)),   z logit, t
- * target
+/* sigmoid_bce:
+ *   loss = sum over rows n of weights[n] * sum over the row's elements of (max(z, 0) - z t + log(1 + exp(-|z|)))
+ *          / (normalizer * max(count, 1)),  with logit z and target t
  *
- *   logits  [N] or [N,...]  real; rows behind logits->rows are neither read nor written, nor are their
- * targets, weights targets like logits     real, 0..1 (soft ones allowed); trailing axes of size 1 may differ
- *   weights [N]             real; a row of weight 0 costs nothing and gets gradient 0, whatever it holds
- *   count   [] or [1]       real, optional: see loss_rows.h
+ *   logits  [N]       real; rows behind logits->rows are neither read nor written, nor their targets and weights
+ *   targets [N]       real, 0..1 (soft ones allowed)
+ *   weights [N]       real; a row of weight 0 costs nothing and gets gradient 0, whatever it holds
+ *   count   [] or [1] real, optional: see loss_rows.h
  *   loss    []
+ *
+ * logits may also be [N,...]; targets then have the same shape (but for axes of size 1 at the end). `unweighted`:
+ * weights are absent and count as 1.
  *
  * Backward: d_logits = weight * (sigmoid(z) - t) * d_loss / (normalizer * max(count, 1)). */
 #ifndef KERNELS_SIGMOID_BCE_SIGMOID_BCE_H

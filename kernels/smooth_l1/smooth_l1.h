@@ -1,10 +1,15 @@
-/* smooth_l1: loss = sum over rows n of weights[n] * sum over j of f(pred[n,j] - target[n,j]) / (normalizer *
- * max(count, 1)) f(d) = 0.5 d^2 / beta where |d| < beta, else |d| - 0.5 beta; beta 0 is |d|
+/* smooth_l1:
+ *   loss = sum over rows n of weights[n] * sum over j of f(pred[n,j] - target[n,j])
+ *          / (normalizer * max(count, 1))
+ *   f(d) = 0.5 d^2 / beta where |d| < beta, else |d| - 0.5 beta; beta 0 is |d|
  *
- *   pred    [N,...]    real, at least 2 dimensions; rows behind pred->rows are neither read nor written, nor
- * are their targets and weights target  like pred  real; axes of size 1 may differ weights [N]        real; a
- * row of weight 0 costs nothing and gets gradient 0, whatever it holds count   [] or [1]  real, optional: see
- * loss_rows.h loss    []
+ *   pred    [N,D]     real; rows behind pred->rows are neither read nor written, nor their targets and weights
+ *   target  [N,D]     real
+ *   weights [N]       real; a row of weight 0 costs nothing and gets gradient 0, whatever it holds
+ *   count   [] or [1] real, optional: see loss_rows.h
+ *   loss    []
+ *
+ * pred may also be [N,...]; target then has the same shape but for axes of size 1.
  *
  * Backward: d_pred = weight * f'(d) * d_loss / (normalizer * max(count, 1)); for beta 0, f'(0) = 0. */
 #ifndef KERNELS_SMOOTH_L1_SMOOTH_L1_H

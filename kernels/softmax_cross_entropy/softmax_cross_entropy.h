@@ -1,13 +1,14 @@
-/* softmax_cross_entropy: loss = sum over rows with label >= 0 of (log sum_c exp(logits[n,c]) -
- * logits[n,labels[n]]) / (normalizer * max(count, 1))
+/* softmax_cross_entropy:
+ *   loss = sum over rows n with label >= 0 of (log sum_c exp(logits[n,c]) - logits[n,label])
+ *          / (normalizer * max(count, 1))
  *
- *   logits [N,C]     real; rows behind logits->rows are neither read nor written, nor are their labels
- *   labels [N]       i32, 0..C-1, or -1: the row is ignored
- *   count  [] or [1] real, optional: see loss_rows.h
+ *   logits [N,C]      real; rows behind logits->rows are neither read nor written, nor are their labels
+ *   labels [N]        i32, 0..C-1, or -1: the row is ignored
+ *   count  [] or [1]  real, optional: see loss_rows.h
  *   loss   []
  *
- * Backward: d_logits = (softmax(logits) - [c = label]) * d_loss / (normalizer * max(count, 1)); 0 for ignored
- * rows. */
+ * Backward: d_logits = (softmax(logits) - [c = label]) * d_loss / (normalizer * max(count, 1)), and 0 for
+ * ignored rows. */
 #ifndef KERNELS_SOFTMAX_CROSS_ENTROPY_SOFTMAX_CROSS_ENTROPY_H
 #define KERNELS_SOFTMAX_CROSS_ENTROPY_SOFTMAX_CROSS_ENTROPY_H
 

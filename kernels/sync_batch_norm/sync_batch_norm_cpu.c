@@ -17,7 +17,8 @@ static size_t scratch_bytes(const op_call *call, bool backward_pass) {
 }
 
 static void sum_over_ranks(const op_call *call, double *values, int64_t count) {
-    if (call->comm && !((const sync_batch_norm_params *)call->params)->local) comm_allreduce_sum_f64(call->comm, values, (size_t)count);
+    if (call->comm && !((const sync_batch_norm_params *)call->params)->local)
+        comm_allreduce_sum_f64(call->comm, values, (size_t)count);
 }
 
 /* Writes means and biased variances over all ranks into scratch [2,C]; returns the number of pixels. */

@@ -20,7 +20,8 @@ static size_t scratch_bytes(const op_call *call, bool backward_pass) {
 /* Sums over ranks; returns the number of pixels on all of them. */
 static double sum_over_ranks(const op_call *call, const channel_map *m, double *sums) {
     sums[2 * m->channels] = (double)m->pixels;
-    if (call->comm && !((const sync_batch_norm_params *)call->params)->local) comm_allreduce_sum_f64(call->comm, sums, (size_t)(2 * m->channels + 1));
+    if (call->comm && !((const sync_batch_norm_params *)call->params)->local)
+        comm_allreduce_sum_f64(call->comm, sums, (size_t)(2 * m->channels + 1));
     return sums[2 * m->channels];
 }
 

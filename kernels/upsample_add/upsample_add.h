@@ -1,5 +1,5 @@
-/* upsample_add: y[n,i,j,c] = top[n, i/2, j/2, c] + lateral[n,i,j,c] (nearest, factor 2); the top-down step of
- * an FPN.
+/* upsample_add: y[n,i,j,c] = top[n, i/2, j/2, c] + lateral[n,i,j,c] (nearest, factor 2); the top-down step of an
+ * FPN.
  *
  *   top     [N,h,w,C]    real; rows behind top->rows are neither read nor written
  *   lateral [N,2h,2w,C]  real
