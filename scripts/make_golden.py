@@ -118,6 +118,26 @@ def ops(options):
     write_all(path)
 
 
+@fixture()
+def pillow_resize(options):
+    """8-bit RGB pictures as Pillow resizes them with BILINEAR. Needs numpy and Pillow.
+
+    pillow_resize.bin holds cases one after another: int32 height, width, new height, new width, then both pictures.
+    """
+    import numpy as np
+    from PIL import Image
+    random = np.random.RandomState(11)
+    sizes = [((37, 53), (20, 31)), ((37, 53), (70, 101)), ((37, 53), (37, 20)), ((37, 53), (90, 53)), ((1, 1), (3, 5)),
+             ((64, 7), (1, 1)), ((64, 48), (63, 49)), ((3, 50), (60, 2)), ((48, 64), (80, 107)), ((90, 5), (13, 11))]
+    with open(path('pillow_resize.bin'), 'wb') as f:
+        for (h, w), (new_h, new_w) in sizes:
+            picture = random.randint(0, 256, (h, w, 3)).astype(np.uint8)
+            picture[h // 2:] = np.where(picture[h // 2:] > 127, 255, 0)
+            # along x, then along y; Pillow 13 does that in one call, too, unless the height shrinks more than the width
+            resized = Image.fromarray(picture).resize((new_w, h), Image.BILINEAR).resize((new_w, new_h), Image.BILINEAR)
+            f.write(np.array([h, w, new_h, new_w], '<i4').tobytes() + picture.tobytes() + resized.tobytes())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)

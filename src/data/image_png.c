@@ -11,7 +11,7 @@ static const char replace_file[] = "replace the file by a good copy, or take it 
 enum {
     SIGNATURE_BYTES = 8,
     CHUNK_EXTRA_BYTES = 12,
-    MAX_SIDE = 1000000,
+    MAX_SIDE = 65500,
     MAX_CACHED_CHUNKS = 64,
     MAX_CHUNK_BYTES = 1 << 20
 };

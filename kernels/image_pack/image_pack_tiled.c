@@ -1,0 +1,271 @@
+/* image_pack in bands of output rows, one per tile. Each source row that a band needs is resampled along x
+ * once, to 8 bits (antialias) or to floats, and then weighed into the output rows that it touches. */
+#include "image_pack/image_pack.h"
+#include "image_pack/resample_axis.h"
+#include "base/check.h"
+#include "base/thread_pool.h"
+
+#include <string.h>
+
+enum { BAND_ROWS = 16, ALIGN = 64 };
+
+static size_t round_up(size_t bytes) {
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* --- tables of weights
+ * --------------------------------------------------------------------------------------- */
+
+/* Where the output pixels of one axis come from. Antialias: pixel i is the sum over j < count[i] of source
+ * pixel first[i] + j, with the fixed point weights from at[i] on. Plain: source pixels first[i] and first[i]
+ * + count[i], the latter with the weight upper[i]. */
+typedef struct axis_table {
+    int64_t *at;
+    int32_t *first, *count;
+    float *upper;
+    int32_t *weights;
+} axis_table;
+
+static size_t axis_head_bytes(int64_t out) {
+    return round_up((size_t)out * (sizeof(int64_t) + 2 * sizeof(int32_t) + sizeof(float)));
+}
+
+/* A pixel has at most 2 * max(in/out, 1) + 1 weights. */
+static size_t axis_bytes(int64_t in, int64_t out) {
+    return axis_head_bytes(out) + round_up((size_t)(2 * in + 3 * out) * sizeof(int32_t));
+}
+
+static axis_table axis_at(uint8_t *memory, int64_t out) {
+    axis_table t = {.at = (int64_t *)(void *)memory};
+    t.first = (int32_t *)(void *)(t.at + out);
+    t.count = t.first + out;
+    t.upper = (float *)(void *)(t.count + out);
+    t.weights = (int32_t *)(void *)(memory + axis_head_bytes(out));
+    return t;
+}
+
+static void fill_axis(axis_table *t, int in, int out, bool antialias) {
+    int64_t at = 0;
+    for (int i = 0; i < out; i++) {
+        if (antialias) {
+            triangle_tap tap = triangle_tap_of(t->weights + at, i, in, out);
+            t->at[i] = at;
+            t->first[i] = tap.first;
+            t->count[i] = tap.count;
+            at += tap.count;
+        } else {
+            bilinear_tap tap = bilinear_tap_of(i, in, out);
+            t->first[i] = tap.lower;
+            t->count[i] = tap.upper - tap.lower;
+            t->upper[i] = (float)tap.upper_weight;
+        }
+    }
+}
+
+/* --- one call
+ * ------------------------------------------------------------------------------------------------ */
+
+/* What scratch holds: for each image the tables of columns and rows, for each thread one band. */
+typedef struct packing {
+    const op_call *call;
+    int canvas_height, canvas_width;
+    int64_t bands; /* per image */
+    size_t columns_bytes, rows_bytes, row_bytes, band_bytes;
+} packing;
+
+static packing packing_of(const op_call *call) {
+    const image_pack_params *p = call->params;
+    const tensor *image = call->in[IMAGE_PACK_IMAGE], *table = call->in[IMAGE_PACK_TABLE];
+    packing k = {.call = call,
+                 .canvas_height = table ? p->canvas_height : p->height,
+                 .canvas_width = table ? p->canvas_width : p->width};
+    k.bands = (k.canvas_height + BAND_ROWS - 1) / BAND_ROWS;
+    k.columns_bytes = axis_bytes(table ? IMAGE_PACK_MAX_SIDE : image->shape[1], k.canvas_width);
+    k.rows_bytes = axis_bytes(table ? IMAGE_PACK_MAX_SIDE : image->shape[0], k.canvas_height);
+    k.row_bytes = round_up((size_t)k.canvas_width * 3 * sizeof(float));
+    k.band_bytes = k.row_bytes * (2 + BAND_ROWS);
+    return k;
+}
+
+static size_t scratch_bytes(const op_call *call, bool backward) {
+    (void)backward;
+    packing k = packing_of(call);
+    return (k.columns_bytes + k.rows_bytes) * (size_t)image_pack_count(call) +
+           k.band_bytes * (size_t)thread_pool_size();
+}
+
+static uint8_t *tables_of(const packing *k, int64_t n) {
+    return (uint8_t *)k->call->scratch + (size_t)n * (k->columns_bytes + k->rows_bytes);
+}
+
+static void fill_tables(void *context, int64_t n, int thread) {
+    (void)thread;
+    const packing *k = context;
+    const image_pack_params *p = k->call->params;
+    image_pack_record r = image_pack_record_of(k->call, n);
+    CHECK(r.resized_height <= k->canvas_height && r.resized_width <= k->canvas_width &&
+              r.width <= IMAGE_PACK_MAX_SIDE && r.height <= IMAGE_PACK_MAX_SIDE,
+          "image %lld: %d x %d to %d x %d on a canvas of %d x %d", (long long)n, r.width, r.height,
+          r.resized_width, r.resized_height, k->canvas_width, k->canvas_height);
+    axis_table columns = axis_at(tables_of(k, n), k->canvas_width);
+    axis_table rows = axis_at(tables_of(k, n) + k->columns_bytes, k->canvas_height);
+    fill_axis(&columns, r.width, r.resized_width, p->antialias);
+    fill_axis(&rows, r.height, r.resized_height, p->antialias);
+}
+
+/* --- one band
+ * ------------------------------------------------------------------------------------------------ */
+
+typedef struct band {
+    const image_pack_params *params;
+    image_pack_record record;
+    const uint8_t *image;
+    axis_table columns, rows;
+    int first, end; /* rows of the resized image */
+    uint8_t *scratch;
+    size_t row_bytes;
+    float *y; /* row `first` of the canvas */
+    int64_t y_stride;
+} band;
+
+static const uint8_t *source_row(const band *b, int y) {
+    return b->image + (int64_t)y * b->record.width * 3;
+}
+
+static void triangle_row(uint8_t *restrict to, const uint8_t *restrict from, const axis_table *t,
+                         int columns) {
+    for (int x = 0; x < columns; x++, to += 3) {
+        const uint8_t *pixel = from + (int64_t)t->first[x] * 3;
+        const int32_t *w = t->weights + t->at[x];
+        int32_t r = TRIANGLE_HALF, g = TRIANGLE_HALF, b = TRIANGLE_HALF;
+        for (int i = 0; i < t->count[x]; i++, pixel += 3) {
+            r += pixel[0] * w[i];
+            g += pixel[1] * w[i];
+            b += pixel[2] * w[i];
+        }
+        to[0] = triangle_round(r);
+        to[1] = triangle_round(g);
+        to[2] = triangle_round(b);
+    }
+}
+
+static void bilinear_row(float *restrict to, const uint8_t *restrict from, const axis_table *t, int columns) {
+    for (int x = 0; x < columns; x++, to += 3) {
+        const uint8_t *lower = from + (int64_t)t->first[x] * 3, *upper = lower + (int64_t)t->count[x] * 3;
+        float w = t->upper[x];
+        for (int c = 0; c < 3; c++) to[c] = (1 - w) * (float)lower[c] + w * (float)upper[c];
+    }
+}
+
+static void add_weighted(int32_t *restrict sum, const uint8_t *restrict row, int32_t weight, int values) {
+    for (int v = 0; v < values; v++) sum[v] += row[v] * weight;
+}
+
+/* Sums of 22-bit fixed point to the output row: rounded to 8 bits, so 256 values per channel. */
+static void finish_triangle_row(const band *b, float *y, const int32_t *sum, float (*const values)[256]) {
+    int columns = b->record.resized_width;
+    const int order[3] = {(int)b->params->order[0], (int)b->params->order[1], (int)b->params->order[2]};
+    for (int x = 0; x < columns; x++, y += 3) {
+        const int32_t *pixel = sum + 3 * (int64_t)(b->record.flip ? columns - 1 - x : x);
+        for (int c = 0; c < 3; c++) y[c] = values[c][triangle_round(pixel[order[c]])];
+    }
+}
+
+static void triangle_band(const band *b) {
+    int values = b->record.resized_width * 3, next = b->first;
+    uint8_t *row = b->scratch;
+    uint8_t *sums = b->scratch + 2 * b->row_bytes;
+    float table[3][256];
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++)
+            table[c][v] = ((float)v - (float)b->params->mean[c]) / (float)b->params->std[c];
+    int begin = b->rows.first[b->first], end = b->rows.first[b->end - 1] + b->rows.count[b->end - 1];
+    for (int i = b->first; i < b->end; i++) {
+        int32_t *sum = (int32_t *)(void *)(sums + (size_t)(i - b->first) * b->row_bytes);
+        for (int v = 0; v < values; v++) sum[v] = TRIANGLE_HALF;
+    }
+    for (int y = begin; y < end; y++) {
+        triangle_row(row, source_row(b, y), &b->columns, b->record.resized_width);
+        for (int i = next; i < b->end && b->rows.first[i] <= y; i++) {
+            int tap = y - b->rows.first[i];
+            if (tap >= b->rows.count[i]) { /* filters' ends do not fall from row to row: i is done */
+                next = i + 1;
+                continue;
+            }
+            int32_t *sum = (int32_t *)(void *)(sums + (size_t)(i - b->first) * b->row_bytes);
+            add_weighted(sum, row, b->rows.weights[b->rows.at[i] + tap], values);
+        }
+    }
+    for (int i = b->first; i < b->end; i++)
+        finish_triangle_row(b, b->y + (i - b->first) * b->y_stride,
+                            (const int32_t *)(const void *)(sums + (size_t)(i - b->first) * b->row_bytes),
+                            table);
+}
+
+static void finish_bilinear_row(const band *b, float *y, const float *lower, const float *upper, float w) {
+    int columns = b->record.resized_width;
+    for (int c = 0; c < 3; c++) {
+        float mean = (float)b->params->mean[c], std = (float)b->params->std[c];
+        const float *from_lower = lower + (int)b->params->order[c],
+                    *from_upper = upper + (int)b->params->order[c];
+        for (int x = 0; x < columns; x++) {
+            int64_t from = 3 * (int64_t)(b->record.flip ? columns - 1 - x : x);
+            y[3 * (int64_t)x + c] = ((1 - w) * from_lower[from] + w * from_upper[from] - mean) / std;
+        }
+    }
+}
+
+/* Two source rows are kept, even and odd ones: neighbours never share a place. */
+static void bilinear_band(const band *b) {
+    int kept[2] = {-1, -1};
+    for (int i = b->first; i < b->end; i++) {
+        int wanted[2] = {b->rows.first[i], b->rows.first[i] + b->rows.count[i]};
+        float *row[2];
+        for (int k = 0; k < 2; k++) {
+            row[k] = (float *)(void *)(b->scratch + (size_t)(wanted[k] & 1) * b->row_bytes);
+            if (kept[wanted[k] & 1] == wanted[k]) continue;
+            bilinear_row(row[k], source_row(b, wanted[k]), &b->columns, b->record.resized_width);
+            kept[wanted[k] & 1] = wanted[k];
+        }
+        finish_bilinear_row(b, b->y + (i - b->first) * b->y_stride, row[0], row[1], b->rows.upper[i]);
+    }
+}
+
+static void clear_padding(const band *b, int canvas_rows) {
+    size_t inside = (size_t)b->record.resized_width * 3, all = (size_t)b->y_stride;
+    for (int i = 0; i < canvas_rows; i++) {
+        float *y = b->y + (int64_t)i * b->y_stride;
+        size_t from = i < b->end - b->first ? inside : 0;
+        memset(y + from, 0, (all - from) * sizeof *y);
+    }
+}
+
+static void pack_band(void *context, int64_t tile, int thread) {
+    const packing *k = context;
+    int64_t n = tile / k->bands;
+    int first = (int)(tile % k->bands) * BAND_ROWS;
+    int canvas_end = first + BAND_ROWS < k->canvas_height ? first + BAND_ROWS : k->canvas_height;
+    band b = {.params = k->call->params,
+              .record = image_pack_record_of(k->call, n),
+              .columns = axis_at(tables_of(k, n), k->canvas_width),
+              .rows = axis_at(tables_of(k, n) + k->columns_bytes, k->canvas_height),
+              .first = first,
+              .scratch = tables_of(k, image_pack_count(k->call)) + (size_t)thread * k->band_bytes,
+              .row_bytes = k->row_bytes,
+              .y_stride = (int64_t)k->canvas_width * 3};
+    b.image = tensor_u8(k->call->in[IMAGE_PACK_IMAGE]) + (int64_t)b.record.offset * IMAGE_PACK_ALIGNMENT;
+    b.y = tensor_f32(k->call->out[0]) + (n * k->canvas_height + first) * b.y_stride;
+    b.end = canvas_end < b.record.resized_height ? canvas_end : b.record.resized_height;
+    if (b.end > b.first && b.params->antialias) triangle_band(&b);
+    if (b.end > b.first && !b.params->antialias) bilinear_band(&b);
+    clear_padding(&b, canvas_end - first);
+}
+
+static void forward(const op_call *call) {
+    packing k = packing_of(call);
+    int64_t images = image_pack_count(call);
+    parallel_for(images, fill_tables, &k);
+    parallel_for(images * k.bands, pack_band, &k);
+}
+
+const op_kernel image_pack_tiled = {.name = "tiled", .forward = forward, .scratch_bytes = scratch_bytes};
