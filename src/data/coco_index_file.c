@@ -20,7 +20,7 @@ static uint64_t align_8(uint64_t bytes) {
     return (bytes + 7) & ~(uint64_t)7;
 }
 
-static status write_all(int fd, const void *bytes, size_t size, uint64_t offset, const char *path) {
+static status write_at(int fd, const void *bytes, size_t size, uint64_t offset, const char *path) {
     const char *at = bytes;
     while (size > 0) {
         ssize_t done = pwrite(fd, at, size, (off_t)offset);
@@ -66,16 +66,16 @@ status coco_index_write(int fd, const coco_tables *tables, const coco_source *so
         header.sections[i].offset = at;
         header.sections[i].count = sections[i].count;
         if (bytes) {
-            RETURN_IF_ERROR(write_all(fd, sections[i].data, bytes, at, path));
+            RETURN_IF_ERROR(write_at(fd, sections[i].data, bytes, at, path));
             content_hash_update(&hash, sections[i].data, bytes);
         }
-        RETURN_IF_ERROR(write_all(fd, zeros, gap, at + bytes, path));
+        RETURN_IF_ERROR(write_at(fd, zeros, gap, at + bytes, path));
         content_hash_update(&hash, zeros, gap);
         at += bytes + gap;
     }
     header.file_bytes = at;
     header.checksum = content_hash_digest(&hash) ^ header_checksum(&header);
-    return write_all(fd, &header, sizeof header, 0, path);
+    return write_at(fd, &header, sizeof header, 0, path);
 }
 
 static status damaged(const char *what) {

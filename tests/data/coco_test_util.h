@@ -33,7 +33,7 @@ static inline void remove_tree(const char *folder) {
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
         char path[PATH_MAX];
         struct stat info;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) >= PATH_MAX) continue;
         if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
             remove_tree(path);
         else

@@ -545,7 +545,7 @@ static void test_real_files(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *folder = shared_data(cases[i].folder);
         if (!folder) continue;
-        char path[PATH_MAX];
+        char path[2 * PATH_MAX];
         snprintf(path, sizeof path, "%s/%s", folder, cases[i].file);
         coco_index *index = NULL;
         assert_int_equal(coco_index_open(&index, path, NULL), STATUS_OK);
