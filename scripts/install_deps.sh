@@ -32,11 +32,11 @@ for package in "${packages[@]}"; do
   [ "$state" = installed ] || missing+=("$package")
 done
 
+[ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$list" = 1 ]; then
   printf '%s\n' "${missing[@]}"
   exit 0
 fi
-[ ${#missing[@]} -gt 0 ] || exit 0
 
 as_root=()
 if [ "$(id -u)" != 0 ]; then
