@@ -47,6 +47,7 @@ typedef struct gather {
     int64_t first_panel, end_panel; /* packed at present */
     /* lists */
     bool copies_patches, contiguous;
+    int64_t run_taps; /* neighbouring taps that read neighbouring pixels */
     int64_t taps, parts, passes, block_pixels, block_tiles, panel_groups;
     const micro_kernels *micro;
     /* scratch */
@@ -72,7 +73,7 @@ static workspace workspace_at(const gather *g, uintptr_t *at) {
     w.stretches = conv_take(at, g->block_tiles * g->parts * (int64_t)sizeof *w.stretches);
     w.counts = conv_take(at, g->block_tiles * g->passes * (int64_t)sizeof *w.counts);
     w.dest = conv_take(at, g->block_pixels * (int64_t)sizeof *w.dest);
-    w.source = conv_take(at, g->block_pixels * g->taps * (int64_t)sizeof *w.source);
+    w.source = conv_take(at, g->copies_patches ? 0 : g->block_pixels * g->taps * (int64_t)sizeof *w.source);
     w.patches = conv_take(at, g->copies_patches ? g->block_pixels * g->weight_taps * g->depth * 4 : 0);
     return w;
 }
@@ -130,6 +131,7 @@ static gather gather_forward(const conv_shape *v) {
                 .weight_taps = v->r * v->s,
                 .panels = conv_panels_of(v->k)};
     g.copies_patches = g.depth < SHORT_DEPTH && g.weight_taps > 1;
+    g.run_taps = v->dilation == 1 ? v->s : 1;
     g.contiguous = g.weight_taps == 1 && v->pad == 0 && v->stride == 1;
     set_sizes(&g, g.weight_taps);
     return g;
@@ -228,6 +230,22 @@ static const float *source_pixel(const gather *g, int64_t image, int64_t row, in
     return g->live && !g->live[pixel] ? NULL : g->source + pixel * g->depth;
 }
 
+/* Copies what the taps of one output pixel read, tap by tap; (top, left) is where a tap at (0,0) reads. */
+static void copy_patch(const gather *g, float *patch, int64_t image, int64_t top, int64_t left) {
+    for (int64_t t = 0; t < g->taps; t += g->run_taps, patch += g->run_taps * g->depth) {
+        int64_t row = top + g->tap[t].row, column = left + g->tap[t].column;
+        if (row >= 0 && row < g->source_h && column >= 0 && column + g->run_taps <= g->source_w) {
+            const float *from = g->source + ((image * g->source_h + row) * g->source_w + column) * g->depth;
+            memcpy(patch, from, (size_t)(g->run_taps * g->depth) * sizeof *patch);
+            continue;
+        }
+        for (int64_t i = 0; i < g->run_taps; i++) {
+            const float *from = source_pixel(g, image, row, column + i);
+            memcpy(patch + i * g->depth, from ? from : g->zero, (size_t)g->depth * sizeof *patch);
+        }
+    }
+}
+
 static void locate_pixels(const gather *g, const workspace *w, int64_t first, int64_t count) {
     if (g->contiguous) {
         for (int64_t i = 0; i < count; i++) {
@@ -241,7 +259,9 @@ static void locate_pixels(const gather *g, const workspace *w, int64_t first, in
     for (int64_t i = 0; i < count; i++) {
         int64_t h = g->first_h + row * g->spacing, x = g->first_w + column * g->spacing;
         w->dest[i] = ((image * g->dest_h + h) * g->dest_w + x) * g->dest_c;
-        for (int64_t t = 0; t < g->taps; t++)
+        if (g->copies_patches)
+            copy_patch(g, w->patches + i * g->weight_taps * g->depth, image, row * g->step, column * g->step);
+        for (int64_t t = 0; t < g->taps && !g->copies_patches; t++)
             w->source[i * g->taps + t] =
                 source_pixel(g, image, row * g->step + g->tap[t].row, column * g->step + g->tap[t].column);
         if (++column < g->columns) continue;
@@ -249,13 +269,6 @@ static void locate_pixels(const gather *g, const workspace *w, int64_t first, in
         if (++row < g->rows) continue;
         row = 0;
         image++;
-    }
-}
-
-static void copy_patches(const gather *g, const workspace *w, int64_t count) {
-    for (int64_t i = 0; i < count * g->taps; i++) {
-        const float *from = w->source[i] ? w->source[i] : g->zero;
-        for (int64_t c = 0; c < g->depth; c++) w->patches[i * g->depth + c] = from[c];
     }
 }
 
@@ -295,6 +308,18 @@ typedef struct span {
     int64_t pass, panel;
 } span;
 
+static void prefetch(const float *from, int64_t count) {
+    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i);
+}
+
+/* The pixels that a tile of a 1x1 convolution reads: nobody read them just before, unlike those of larger kernels. */
+static void prefetch_tile(const gather *g, const workspace *w, const span *s, int64_t tile) {
+    int64_t start = s->pass ? g->pass_end[s->pass - 1] : 0;
+    const micro_stretch *stretch = &w->stretches[tile * g->parts + start];
+    for (int64_t i = 0; i < w->counts[tile * g->passes + s->pass]; i++)
+        for (int m = 0; m < g->micro->rows; m++) prefetch(stretch[i].rows[m], stretch[i].length);
+}
+
 static void sum_tile(const gather *g, const workspace *w, const span *s, int64_t tile) {
     _Alignas(64) float block[MICRO_MAX_BLOCK];
     conv_panel p = conv_panel_at(&g->panels, s->panel);
@@ -311,6 +336,8 @@ static void sum_tile(const gather *g, const workspace *w, const span *s, int64_t
         int64_t at = w->dest[tile * g->micro->rows + m] + p.first;
         to.dest[m] = g->to.dest + at;
         to.add[m] = add ? add + at : NULL;
+        prefetch(to.dest[m], p.exist);
+        if (add && add != g->to.dest) prefetch(to.add[m], p.exist);
     }
     g->micro->dot[p.vectors - 1](block, &w->stretches[tile * g->parts + start], listed,
                                  packed_panel(g, s->panel));
@@ -326,13 +353,18 @@ static void gather_tile(void *context, int64_t index, int thread) {
     s.count = conv_least(g->block_pixels, g->n * g->rows * g->columns - s.first);
     int64_t tiles = conv_tiles(s.count, g->micro->rows);
     locate_pixels(g, &w, s.first, s.count);
-    if (g->copies_patches) copy_patches(g, &w, s.count);
     for (int64_t tile = 0; tile < tiles; tile++)
         list_stretches(g, &w, tile, conv_least(g->micro->rows, s.count - tile * g->micro->rows));
     for (s.pass = 0; s.pass < g->passes; s.pass++) {
         int64_t end = g->first_panel + panels * (group + 1) / g->panel_groups;
-        for (s.panel = g->first_panel + panels * group / g->panel_groups; s.panel < end; s.panel++)
-            for (int64_t tile = 0; tile < tiles; tile++) sum_tile(g, &w, &s, tile);
+        int64_t first = g->first_panel + panels * group / g->panel_groups;
+        for (s.panel = first; s.panel < end; s.panel++) {
+            for (int64_t tile = 0; tile < tiles; tile++) {
+                if (g->weight_taps == 1 && s.panel == first && tile + 1 < tiles)
+                    prefetch_tile(g, &w, &s, tile + 1);
+                sum_tile(g, &w, &s, tile);
+            }
+        }
     }
 }
 

@@ -30,6 +30,7 @@ typedef struct weights {
     const micro_kernels *micro;
     int64_t taps, output_blocks; /* of micro->rows output channels each */
     conv_panels panels;
+    conv_panel *panel;                   /* [panels.count], in scratch */
     int64_t group_panels, group_columns; /* at most, in a group of columns */
     /* whole */
     bool can_be_whole;
@@ -88,6 +89,7 @@ static uintptr_t lay_out(weights *w, uintptr_t at) {
     const conv_shape *v = &w->v;
     int64_t whole = w->can_be_whole ? w->packed_rows * w->packed_columns : 0, gathered = w->chunk * w->taps;
     int64_t pixels = w->can_be_whole && w->slice_rows * v->wo > w->chunk ? w->slice_rows * v->wo : w->chunk;
+    w->panel = conv_take(&at, w->panels.count * (int64_t)sizeof *w->panel);
     w->pixels = conv_take(&at, v->n * v->ho * v->wo * (int64_t)sizeof *w->pixels);
     w->left = conv_take(&at, w->output_blocks * w->micro->rows * pixels * 4);
     w->packed = conv_take(&at, (whole > gathered ? whole : gathered) * w->group_columns * 4);
@@ -118,13 +120,11 @@ static void pack_left(void *context, int64_t tile, int thread) {
 
 /* One packed pixel of every panel in the group; from: its channels in x, or NULL for padding. */
 static void pack_pixel(const weights *w, int64_t at, const float *from) {
-    int64_t group_first = conv_panel_at(&w->panels, w->first_panel).first;
-    for (int64_t panel = w->first_panel; panel < w->end_panel; panel++) {
-        conv_panel p = conv_panel_at(&w->panels, panel);
-        float *out = w->packed + (p.first - group_first) * w->packed_pixels + at * p.width;
-        int64_t exist = from ? p.exist : 0;
-        if (from) memcpy(out, from + p.first, (size_t)exist * sizeof *out);
-        if (exist < p.width) memset(out + exist, 0, (size_t)(p.width - exist) * sizeof *out);
+    const conv_panel *first = &w->panel[w->first_panel], *end = &w->panel[w->end_panel];
+    for (const conv_panel *p = first; p < end; p++) {
+        float *out = w->packed + (p->first - first->first) * w->packed_pixels + at * p->width;
+        if (!from || p->exist < p->width) memset(out, 0, (size_t)p->width * sizeof *out);
+        if (from) memcpy(out, from + p->first, (size_t)p->exist * sizeof *out);
     }
 }
 
@@ -186,20 +186,21 @@ static void sum_tile(void *context, int64_t tile, int thread) {
     const weights *w = context;
     int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), group = tile % groups,
             tap = tile / groups % w->taps;
-    conv_panel p = conv_panel_at(&w->panels, w->first_panel + tile / (groups * w->taps));
-    int64_t group_first = conv_panel_at(&w->panels, w->first_panel).first;
+    conv_panel p = w->panel[w->first_panel + tile / (groups * w->taps)];
+    int64_t group_first = w->panel[w->first_panel].first;
     int64_t shift = w->whole ? tap / w->v.s * w->v.dilation * w->packed_columns + tap % w->v.s * w->v.dilation
                              : tap * w->count;
     const float *panel = w->packed + (p.first - group_first) * w->packed_pixels + shift * p.width;
     int64_t rows = w->micro->rows, end = conv_least((group + 1) * OUTPUT_BLOCKS, w->output_blocks);
     for (int64_t b = group * OUTPUT_BLOCKS; b < end; b++) {
-        w->micro->outer[p.vectors - 1](block, w->left + b * w->count * rows, panel, &w->runs);
         micro_store to = {
             .rows = (int)conv_least(rows, w->v.k - b * rows), .columns = p.exist, .width = p.width};
         for (int m = 0; m < to.rows; m++) {
             to.dest[m] = w->to.d_weight + ((b * rows + m) * w->taps + tap) * w->v.c + p.first;
             to.add[m] = w->overwrites ? NULL : to.dest[m];
+            for (int64_t i = 0; i < p.exist; i += 16) __builtin_prefetch(to.dest[m] + i, 1);
         }
+        w->micro->outer[p.vectors - 1](block, w->left + b * w->count * rows, panel, &w->runs);
         w->micro->store(&to, block);
     }
 }
@@ -241,6 +242,7 @@ void conv_weight_backward(const conv_shape *shape, const conv_weight_gradient *t
     choose_sizes(&w);
     lay_out(&w, (uintptr_t)scratch);
     int64_t all = shape->n * shape->ho * shape->wo;
+    for (int64_t i = 0; i < w.panels.count; i++) w.panel[i] = conv_panel_at(&w.panels, i);
     for (int64_t pixel = 0; pixel < all; pixel++)
         if (!to->live || to->live[pixel]) w.pixels[w.n_pixels++] = pixel;
     if (w.n_pixels == 0 && !to->accumulate)

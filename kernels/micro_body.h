@@ -41,7 +41,7 @@ ALWAYS_INLINE void dot(float *block, const micro_stretch *stretches, int64_t cou
             columns += vectors * MICRO_LANES;
 #pragma GCC unroll 8
             for (int m = 0; m < MICRO_ROWS; m++) {
-                vec left = (vec){0} + row[m][i];
+                vec left = row[m][i] - (vec){0}; /* a broadcast; with + the sign of zero would cost an addition */
 #pragma GCC unroll 3
                 for (int v = 0; v < vectors; v++) sum[m][v] += left * column[v];
             }
@@ -66,7 +66,7 @@ ALWAYS_INLINE void outer(float *block, const float *left, const float *panel, co
             for (int v = 0; v < vectors; v++) column[v] = load(pixel + v * MICRO_LANES);
 #pragma GCC unroll 8
             for (int m = 0; m < MICRO_ROWS; m++) {
-                vec l = (vec){0} + left[m];
+                vec l = left[m] - (vec){0};
 #pragma GCC unroll 3
                 for (int v = 0; v < vectors; v++) sum[m][v] += l * column[v];
             }
