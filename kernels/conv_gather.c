@@ -332,6 +332,12 @@ static void sum_tile(const gather *g, const workspace *w, const span *s, int64_t
                       .width = p.width,
                       .relu = last && g->to.relu};
     if (listed == 0 && add == g->to.dest && !to.bias && !to.relu) return;
+    if (listed == 0 && !add && !to.bias) {
+        for (int m = 0; m < to.rows; m++)
+            memset(g->to.dest + w->dest[tile * g->micro->rows + m] + p.first, 0,
+                   (size_t)p.exist * sizeof(float));
+        return;
+    }
     for (int m = 0; m < to.rows; m++) {
         int64_t at = w->dest[tile * g->micro->rows + m] + p.first;
         to.dest[m] = g->to.dest + at;

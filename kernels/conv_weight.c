@@ -101,6 +101,15 @@ static uintptr_t lay_out(weights *w, uintptr_t at) {
 /* --- packing
  * ------------------------------------------------------------------------------------------------------ */
 
+/* One block of output channels of one pixel; a full block of 8 (the usual one) is copied in one piece. */
+static void pack_left_block(float *out, const float *g, int64_t exist, int64_t rows) {
+    if (exist >= 8 && rows == 8) {
+        memcpy(out, g, 8 * sizeof *out);
+        return;
+    }
+    for (int64_t m = 0; m < rows; m++) out[m] = m < exist ? g[m] : 0;
+}
+
 /* Blocks of output channels of PACK_PIXELS pixels of g. */
 static void pack_left(void *context, int64_t tile, int thread) {
     (void)thread;
@@ -108,12 +117,10 @@ static void pack_left(void *context, int64_t tile, int thread) {
     int64_t rows = w->micro->rows, k = w->v.k;
     int64_t first = tile * PACK_PIXELS, end = conv_least(first + PACK_PIXELS, w->count);
     for (int64_t block = 0; block < w->output_blocks; block++) {
-        int64_t exist = conv_least(rows, k - block * rows);
-        for (int64_t i = first; i < end; i++) {
+        float *out = w->left + (block * w->count + first) * rows;
+        for (int64_t i = first; i < end; i++, out += rows) {
             int64_t pixel = w->whole ? w->first + i : w->pixels[w->first + i];
-            const float *g = w->to.g + pixel * k + block * rows;
-            float *out = w->left + (block * w->count + i) * rows;
-            for (int64_t m = 0; m < rows; m++) out[m] = m < exist ? g[m] : 0;
+            pack_left_block(out, w->to.g + pixel * k + block * rows, k - block * rows, rows);
         }
     }
 }
