@@ -9,13 +9,10 @@
 
 #include "base/nearest.h"
 
-/* Channel orders have names; as a list they are positions in RGB, as a number or flag 1 means reversed. */
+/* Channel orders have names too: where each channel comes from in RGB. */
 static const char *order_text(const op_attr *attr, const char *value) {
     if (strcmp(attr->name, "order") != 0) return value;
-    bool is_list = attr->type == ATTR_FLOAT_LIST;
-    if (strcmp(value, "RGB") == 0) return is_list ? "0,1,2" : "0";
-    if (strcmp(value, "BGR") == 0) return is_list ? "2,1,0" : "1";
-    return value;
+    return strcmp(value, "RGB") == 0 ? "0,1,2" : strcmp(value, "BGR") == 0 ? "2,1,0" : value;
 }
 
 static status bad_value(const op_def *op, const op_attr *attr, const char *value, const char *expected) {
