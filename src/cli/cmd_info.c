@@ -187,7 +187,8 @@ const cli_command cmd_info = {
         "FILE is a .safetensors file, or a folder of OUTPUT_DIR/checkpoints, whose digests are checked then. "
         "Parameters are what training could change: frozen norms and running statistics are counted apart.",
     .examples = {"maskrcnn info output/model_final.safetensors",
-                 "maskrcnn info output/checkpoints/iter_0000499", "maskrcnn info resnet50.safetensors"},
+                 "maskrcnn info output/checkpoints/iter_0000499",
+                 "maskrcnn info resnet50.safetensors --tensors"},
     .options = options,
     .argument = "FILE",
     .min_arguments = 1,
