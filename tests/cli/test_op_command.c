@@ -7,42 +7,27 @@
 #include <cmocka.h>
 
 #include <ctype.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "data/safetensors.h"
+#include "run_program.h"
 
-extern char **environ;
 static char folder[] = "/tmp/test_op_command_XXXXXX";
-static char message[8192];
+static program_run result;
+static const char *const message = result.err;
 
-/* Runs `maskrcnn op` with the words of `line`; returns the exit code (128 + n for signal n), stderr is in
- * `message`. */
+/* Runs `maskrcnn op` with the words of `line`; returns the exit code, stderr is in `message`. */
 static int run(const char *line) {
-    char copy[2048], *argv[64] = {(char *)TEST_PROGRAM, (char *)"op"};
-    int argc = 2;
-    snprintf(copy, sizeof copy, "%s", line);
-    for (char *word, *next = copy; (word = strsep(&next, " ")) && argc < 63;)
-        if (*word) argv[argc++] = word;
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 2, "stderr.txt", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    pid_t child;
-    assert_int_equal(posix_spawn(&child, TEST_PROGRAM, &actions, NULL, argv, environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    int how;
-    assert_int_equal(waitpid(child, &how, 0), child);
-    FILE *file = fopen("stderr.txt", "r");
-    assert_non_null(file);
-    message[fread(message, 1, sizeof message - 1, file)] = 0;
-    fclose(file);
-    return WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
+    char words[2048];
+    snprintf(words, sizeof words, "maskrcnn op %s", line);
+    for (char *p = words; *p; p++)
+        if (*p == ' ') *p = '~';
+    run_program(&result, folder, words, 20);
+    return result.code;
 }
 
 /* An array of a file: spec "name:F32:2,3" and its values: "ramp" (0, 1, 2, ...), or one number for all. */
@@ -407,7 +392,6 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    unlink("stderr.txt");
     return chdir("/") == 0 ? rmdir(folder) : -1;
 }
 
