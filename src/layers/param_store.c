@@ -110,12 +110,37 @@ static int64_t file_index(const param *p, int64_t i) {
     CHECK(false, "parameter %s: layout %d", p->name, (int)p->layout);
 }
 
+/* A record is `blocks` matrices [rows, columns] in memory that are transposed in the file; one row for equal layouts. */
+typedef struct matrices {
+    int64_t blocks, rows, columns;
+} matrices;
+
+static matrices matrices_of(const param *p) {
+    switch (p->layout) {
+    case LAYOUT_CONV:
+    case LAYOUT_DECONV:
+        return (matrices){p->shape[0], p->shape[1] * p->shape[2], p->shape[3]};
+    case LAYOUT_FLATTENED:
+        return (matrices){p->shape[0], p->map[0] * p->map[1], p->map[2]};
+    default:
+        return (matrices){1, 1, p->size};
+    }
+}
+
 void param_to_file_order(const param *p, float *file, const float *memory) {
-    for (int64_t i = 0; i < p->size; i++) file[file_index(p, i)] = memory[i];
+    matrices m = matrices_of(p);
+    for (int64_t b = 0, size = m.rows * m.columns; b < m.blocks; b++)
+        for (int64_t c = 0; c < m.columns; c++)
+            for (int64_t r = 0; r < m.rows; r++)
+                file[b * size + c * m.rows + r] = memory[b * size + r * m.columns + c];
 }
 
 void param_from_file_order(const param *p, float *memory, const float *file) {
-    for (int64_t i = 0; i < p->size; i++) memory[i] = file[file_index(p, i)];
+    matrices m = matrices_of(p);
+    for (int64_t b = 0, size = m.rows * m.columns; b < m.blocks; b++)
+        for (int64_t c = 0; c < m.columns; c++)
+            for (int64_t r = 0; r < m.rows; r++)
+                memory[b * size + r * m.columns + c] = file[b * size + c * m.rows + r];
 }
 
 int param_file_shape(const param *p, int64_t shape[PARAM_MAX_RANK]) {
