@@ -6,10 +6,10 @@
 
 enum { TILE_ELEMENTS = 32768, WIDTH = 8 };
 
-typedef float floats
-    __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias)); /* anywhere in a float array */
+/* Vectors anywhere in an array of floats or doubles. */
+typedef float floats __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef double doubles __attribute__((vector_size(8 * WIDTH), aligned(8), may_alias));
 typedef int32_t ints __attribute__((vector_size(4 * WIDTH)));
-typedef double doubles __attribute__((vector_size(8 * WIDTH)));
 
 channel_map channel_map_make(int64_t slabs, int64_t pixels, int64_t channels) {
     channel_map m = {.slabs = slabs, .pixels = pixels, .channels = channels, .tile_pixels = TILE_ELEMENTS};
@@ -61,33 +61,40 @@ static span span_of(const pass *p, int64_t tile) {
                   .coefs = p->coefs ? p->coefs + slab * CHANNEL_ROWS * m->channels : NULL};
 }
 
+/* Adds the moments of `count` <= 4 pixels, `channels` apart; inlined for 4 and for 1. Four at a time, so that the
+ * sums are loaded and stored once for four numbers. */
+static inline __attribute__((always_inline)) void add_moments(double *sum, double *square, const float *x,
+                                                              int64_t channels, const int count) {
+    int64_t c = 0;
+    for (; c + WIDTH <= channels; c += WIDTH) {
+        doubles first = {0}, second = {0};
+        for (int k = 0; k < count; k++) {
+            doubles v = __builtin_convertvector(*(const floats *)(x + k * channels + c), doubles);
+            first += v;
+            second += v * v;
+        }
+        *(doubles *)(sum + c) += first;
+        *(doubles *)(square + c) += second;
+    }
+    for (; c < channels; c++) {
+        for (int k = 0; k < count; k++) {
+            double v = x[k * channels + c];
+            sum[c] += v;
+            square[c] += v * v;
+        }
+    }
+}
+
 static void moments_tile(void *context, int64_t tile, int thread) {
     (void)thread;
     const pass *p = context;
     span s = span_of(p, tile);
-    int64_t channels = p->map->channels, c = 0;
+    int64_t channels = p->map->channels, i = 0;
     const float *x = p->x + s.first;
-    double *out = p->partial + tile * 2 * channels;
-    for (; c + WIDTH <= channels; c += WIDTH) {
-        doubles sum = {0}, square = {0};
-        for (int64_t i = 0; i < s.pixels; i++) {
-            doubles v = __builtin_convertvector(*(const floats *)(x + i * channels + c), doubles);
-            sum += v;
-            square += v * v;
-        }
-        memcpy(out + c, &sum, sizeof sum);
-        memcpy(out + channels + c, &square, sizeof square);
-    }
-    for (; c < channels; c++) {
-        double sum = 0, square = 0;
-        for (int64_t i = 0; i < s.pixels; i++) {
-            double v = x[i * channels + c];
-            sum += v;
-            square += v * v;
-        }
-        out[c] = sum;
-        out[channels + c] = square;
-    }
+    double *sum = p->partial + tile * 2 * channels, *square = sum + channels;
+    memset(sum, 0, (size_t)(2 * channels) * sizeof *sum);
+    for (; i + 4 <= s.pixels; i += 4) add_moments(sum, square, x + i * channels, channels, 4);
+    for (; i < s.pixels; i++) add_moments(sum, square, x + i * channels, channels, 1);
 }
 
 /* sums[slab] = sum of partial[slab] over its tiles, in order. */
@@ -132,43 +139,54 @@ void channel_affine(const channel_map *m, const float *coefs, float *y, const fl
     parallel_for(m->slabs * m->tiles, affine_tile, &p);
 }
 
-/* Sums for `WIDTH` channels from c on. */
-static void gradient_block(const pass *p, const span *s, double *out, int64_t c) {
-    int64_t channels = p->map->channels;
-    const float *g = p->gradient.g + s->first + c, *x = p->gradient.x + s->first + c,
-                *y = p->gradient.y ? p->gradient.y + s->first + c : NULL;
-    const floats center = *(const floats *)(s->coefs + CHANNEL_CENTER * channels + c), zero = {0};
-    doubles sum = {0}, product = {0};
-    for (int64_t i = 0; i < s->pixels; i++) {
-        floats v = *(const floats *)(g + i * channels);
-        if (y) v = (floats)((ints)v & (*(const floats *)(y + i * channels) > zero));
-        doubles wide = __builtin_convertvector(v, doubles);
-        sum += wide;
-        product += wide * __builtin_convertvector(*(const floats *)(x + i * channels) - center, doubles);
+/* Adds the products of `count` pixels from element `at` on; inlined for the constants. */
+static inline __attribute__((always_inline)) void add_products(double *sum, double *product,
+                                                               const channel_gradient *map, int64_t at,
+                                                               const float *center, int64_t channels,
+                                                               const int count, const bool is_masked) {
+    const float *g = map->g + at, *x = map->x + at, *y = is_masked ? map->y + at : NULL;
+    const floats zero = {0};
+    int64_t c = 0;
+    for (; c + WIDTH <= channels; c += WIDTH) {
+        doubles first = {0}, second = {0};
+        for (int k = 0; k < count; k++) {
+            int64_t e = k * channels + c;
+            floats v = *(const floats *)(g + e);
+            if (is_masked) v = (floats)((ints)v & (*(const floats *)(y + e) > zero));
+            doubles wide = __builtin_convertvector(v, doubles);
+            first += wide;
+            second += wide * __builtin_convertvector(*(const floats *)(x + e) - *(const floats *)(center + c),
+                                                     doubles);
+        }
+        *(doubles *)(sum + c) += first;
+        *(doubles *)(product + c) += second;
     }
-    memcpy(out + c, &sum, sizeof sum);
-    memcpy(out + channels + c, &product, sizeof product);
+    for (; c < channels; c++) {
+        for (int64_t e = c; e < count * channels; e += channels) {
+            double v = is_masked && !(y[e] > 0.0f) ? 0.0 : g[e];
+            sum[c] += v;
+            product[c] += v * (double)(x[e] - center[c]);
+        }
+    }
 }
 
 static void gradient_sums_tile(void *context, int64_t tile, int thread) {
     (void)thread;
     const pass *p = context;
+    const channel_gradient *map = &p->gradient;
     span s = span_of(p, tile);
-    int64_t channels = p->map->channels, c = 0;
-    double *out = p->partial + tile * 2 * channels;
-    for (; c + WIDTH <= channels; c += WIDTH) gradient_block(p, &s, out, c);
+    int64_t channels = p->map->channels, i = 0;
+    double *sum = p->partial + tile * 2 * channels, *product = sum + channels;
     const float *center = s.coefs + CHANNEL_CENTER * channels;
-    for (; c < channels; c++) {
-        double sum = 0, product = 0;
-        for (int64_t i = 0; i < s.pixels; i++) {
-            int64_t at = s.first + i * channels + c;
-            double v = p->gradient.y && !(p->gradient.y[at] > 0.0f) ? 0.0 : p->gradient.g[at];
-            sum += v;
-            product += v * (double)(p->gradient.x[at] - center[c]);
-        }
-        out[c] = sum;
-        out[channels + c] = product;
-    }
+    memset(sum, 0, (size_t)(2 * channels) * sizeof *sum);
+    for (; map->y && i + 4 <= s.pixels; i += 4)
+        add_products(sum, product, map, s.first + i * channels, center, channels, 4, true);
+    for (; map->y && i < s.pixels; i++)
+        add_products(sum, product, map, s.first + i * channels, center, channels, 1, true);
+    for (; i + 4 <= s.pixels; i += 4)
+        add_products(sum, product, map, s.first + i * channels, center, channels, 4, false);
+    for (; i < s.pixels; i++)
+        add_products(sum, product, map, s.first + i * channels, center, channels, 1, false);
 }
 
 void channel_gradient_sums(const channel_map *m, const channel_scratch *scratch,

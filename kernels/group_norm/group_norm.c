@@ -4,7 +4,7 @@
 
 static status group_norm_infer(op_call *call) {
     const group_norm_params *p = call->params;
-    if (!(p->eps > 0)) return op_bad_attr(call, "eps", "more than 0");
+    if (!(p->eps >= 0)) return op_bad_attr(call, "eps", "0 or more");
     if (p->groups < 1) return op_bad_attr(call, "groups", "1 or more");
     RETURN_IF_ERROR(op_expect_rank(call, GROUP_NORM_X, 4));
     const tensor *x = call->in[GROUP_NORM_X];

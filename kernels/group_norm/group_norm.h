@@ -18,7 +18,7 @@ struct tape;
 
 typedef struct group_norm_params {
     int groups; /* divides C */
-    double eps; /* inside the root; > 0 */
+    double eps; /* inside the root; >= 0 */
     bool relu;
 } group_norm_params;
 

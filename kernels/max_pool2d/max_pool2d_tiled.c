@@ -7,7 +7,11 @@
 
 #include <string.h>
 
-enum { BAND_ELEMENTS = 65536, BLOCK = 64 }; /* BLOCK: channels whose maxima are looked for at a time */
+enum { BAND_ELEMENTS = 65536, WIDTH = 8 };
+
+typedef float floats
+    __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias)); /* anywhere in an array */
+typedef int32_t ints __attribute__((vector_size(4 * WIDTH)));
 
 typedef struct job {
     const op_call *call;
@@ -80,43 +84,50 @@ static void forward(const op_call *call) {
 /* ------------------------------------------------------------------------------------------------------
  * backward */
 
-/* Adds g to the maxima of one window for `channels` <= BLOCK channels, as far as they lie in rows [low,
- * high). `x` and `d_x` point to channel 0 of the block in pixel (0, 0). */
-static void scatter_block(const job *j, float *d_x, const float *x, const float *restrict g,
-                          const range span[3], int64_t channels) {
+/* Adds g to the maxima of one window for WIDTH channels, as far as they lie in the rows of the band. `x` and `d_x`
+ * point to the first of the channels in pixel (0, 0). */
+static void scatter_vector(const job *j, float *d_x, const float *x, const float *g, const range span[3]) {
     range rows = span[0], columns = span[1], band = span[2];
-    float best[BLOCK];
-    int32_t where[BLOCK], tap = 0;
     int64_t stride = j->in[3], width = j->in[2];
-    const float *corner = x + (rows.first * width + columns.first) * stride;
-    for (int64_t c = 0; c < channels; c++) {
-        best[c] = corner[c];
-        where[c] = 0;
-    }
+    floats best = *(const floats *)(x + (rows.first * width + columns.first) * stride),
+           add = *(const floats *)g;
+    ints where = {0}, tap = {0};
     for (int64_t r = rows.first; r < rows.end; r++) {
-        for (int64_t s = columns.first; s < columns.end; s++, tap++) {
-            const float *v = x + (r * width + s) * stride;
-            for (int64_t c = 0; c < channels; c++) {
-                bool better = v[c] > best[c] || v[c] != v[c];
-                best[c] = better ? v[c] : best[c];
-                where[c] = better ? tap : where[c];
-            }
+        for (int64_t s = columns.first; s < columns.end; s++, tap += 1) {
+            floats v = *(const floats *)(x + (r * width + s) * stride);
+            ints better = (v > best) | (v != v);
+            best = (floats)(((ints)v & better) | ((ints)best & ~better));
+            where = (tap & better) | (where & ~better);
         }
     }
-    tap = 0;
+    tap = (ints){0};
+    for (int64_t r = rows.first; r < rows.end; r++)
+        for (int64_t s = columns.first; s < columns.end; s++, tap += 1)
+            if (r >= band.first && r < band.end)
+                *(floats *)(d_x + (r * width + s) * stride) += (floats)((ints)add & (where == tap));
+}
+
+/* The same for one channel. */
+static void scatter_channel(const job *j, float *d_x, const float *x, float g, const range span[3]) {
+    range rows = span[0], columns = span[1], band = span[2];
+    int64_t stride = j->in[3], width = j->in[2], best = (rows.first * width + columns.first) * stride,
+            row = rows.first;
     for (int64_t r = rows.first; r < rows.end; r++) {
-        for (int64_t s = columns.first; s < columns.end; s++, tap++) {
-            if (r < band.first || r >= band.end) continue;
-            float *restrict d = d_x + (r * width + s) * stride;
-            for (int64_t c = 0; c < channels; c++) d[c] += where[c] == tap ? g[c] : 0.0f;
+        for (int64_t s = columns.first; s < columns.end; s++) {
+            int64_t at = (r * width + s) * stride;
+            if (!(x[at] > x[best] || x[at] != x[at])) continue;
+            best = at;
+            row = r;
         }
     }
+    if (row >= band.first && row < band.end) d_x[best] += g;
 }
 
 static void scatter_pixel(const job *j, float *d_x, const float *x, const float *g, const range span[3]) {
     int64_t channels = j->in[3];
-    for (int64_t c = 0; c < channels; c += BLOCK)
-        scatter_block(j, d_x + c, x + c, g + c, span, smaller(BLOCK, channels - c));
+    int64_t c = 0;
+    for (; c + WIDTH <= channels; c += WIDTH) scatter_vector(j, d_x + c, x + c, g + c, span);
+    for (; c < channels; c++) scatter_channel(j, d_x + c, x + c, g[c], span);
 }
 
 /* kernel 1: each pixel of y has its own pixel of x; x is not read. */

@@ -4,7 +4,7 @@
 
 static status sync_batch_norm_infer(op_call *call) {
     const sync_batch_norm_params *p = call->params;
-    if (!(p->eps > 0)) return op_bad_attr(call, "eps", "more than 0");
+    if (!(p->eps >= 0)) return op_bad_attr(call, "eps", "0 or more");
     if (!(p->momentum >= 0 && p->momentum <= 1)) return op_bad_attr(call, "momentum", "0 to 1");
     RETURN_IF_ERROR(op_expect_rank(call, SYNC_BATCH_NORM_X, 4));
     for (int i = SYNC_BATCH_NORM_WEIGHT; i <= SYNC_BATCH_NORM_VAR; i++) {

@@ -26,7 +26,7 @@
 struct tape;
 
 typedef struct sync_batch_norm_params {
-    double eps;      /* inside the root; > 0 */
+    double eps;      /* inside the root; >= 0 */
     double momentum; /* weight of the new statistic, 0..1 */
     bool relu;
     bool local; /* not an attribute of the `op` command */
