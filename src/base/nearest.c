@@ -38,18 +38,29 @@ void nearest_init(nearest *n, const char *name) {
     *n = (nearest){.name = name, .distance = SIZE_MAX};
 }
 
+static size_t allowed_distance(const char *name) {
+    size_t allowed = strnlen(name, LONGEST) / 3;
+    return allowed < 2 ? 2 : allowed;
+}
+
+/* `part` of `candidate`, which costs `extra` edits more. The table is filled only where it can matter. */
+static void try_part(nearest *n, const char *candidate, const char *part, size_t extra) {
+    size_t a = strnlen(n->name, LONGEST), b = strnlen(part, LONGEST);
+    size_t least = (a > b ? a - b : b - a) + extra;
+    if (least >= n->distance || least > allowed_distance(n->name)) return;
+    size_t distance = edit_distance(n->name, part) + extra;
+    if (distance >= n->distance) return;
+    n->distance = distance;
+    n->best = candidate;
+}
+
 void nearest_try(nearest *n, const char *candidate) {
-    size_t distance = edit_distance(n->name, candidate);
+    try_part(n, candidate, candidate, 0);
     const char *dot = strrchr(candidate, '.');
-    if (dot && !strchr(n->name, '.')) distance = smaller(distance, edit_distance(n->name, dot + 1) + 1);
-    if (distance < n->distance) {
-        n->distance = distance;
-        n->best = candidate;
-    }
+    if (dot && !strchr(n->name, '.')) try_part(n, candidate, dot + 1, 1);
 }
 
 const char *nearest_result(const nearest *n) {
-    size_t length = strnlen(n->name, LONGEST), allowed = length / 3;
-    if (allowed < 2) allowed = 2;
-    return n->best && n->distance <= allowed && n->distance < length ? n->best : NULL;
+    size_t length = strnlen(n->name, LONGEST);
+    return n->best && n->distance <= allowed_distance(n->name) && n->distance < length ? n->best : NULL;
 }
