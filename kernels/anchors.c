@@ -1,90 +1,103 @@
 #include "anchors.h"
 
-#include "base/check.h"
-
 #include <math.h>
 
-/* detectron2: the exact box around offset * stride. */
-static void exact_base(double box[4], double size, double ratio, double centre) {
+static void exact_base(float base[4], double size, double ratio) {
     double w = sqrt(size * size / ratio), h = ratio * w;
-    box[0] = centre - 0.5 * w;
-    box[1] = centre - 0.5 * h;
-    box[2] = centre + 0.5 * w;
-    box[3] = centre + 0.5 * h;
+    base[0] = (float)(-w / 2);
+    base[1] = (float)(-h / 2);
+    base[2] = (float)(w / 2);
+    base[3] = (float)(h / 2);
 }
 
-/* torchvision: around the origin, in float32 as there, each corner rounded half to even. */
-static void rounded_base(double box[4], double size, double ratio) {
+static void rounded_base(float base[4], double size, double ratio) {
     float h_ratio = sqrtf((float)ratio), w_ratio = 1.0f / h_ratio;
     float w = w_ratio * (float)size, h = h_ratio * (float)size;
-    box[0] = nearbyintf(-w / 2.0f);
-    box[1] = nearbyintf(-h / 2.0f);
-    box[2] = nearbyintf(w / 2.0f);
-    box[3] = nearbyintf(h / 2.0f);
+    base[0] = rintf(-w / 2.0f);
+    base[1] = rintf(-h / 2.0f);
+    base[2] = rintf(w / 2.0f);
+    base[3] = rintf(h / 2.0f);
 }
 
-/* Detectron: the window [0, stride-1] reshaped to the ratio with rounded sides, then scaled by size / stride. Its
- * inclusive corners become continuous ones by adding 1 to the far side. */
-static void detectron_base(double box[4], double size, double ratio, double stride) {
-    double w = nearbyint(sqrt(stride * stride / ratio)), h = nearbyint(w * ratio);
-    double centre = 0.5 * (stride - 1.0), scale = size / stride;
-    w *= scale;
-    h *= scale;
-    box[0] = centre - 0.5 * (w - 1.0);
-    box[1] = centre - 0.5 * (h - 1.0);
-    box[2] = centre + 0.5 * (w - 1.0) + 1.0;
-    box[3] = centre + 0.5 * (h - 1.0) + 1.0;
+static void detectron_base(float base[4], double size, double ratio, int stride) {
+    double cell = stride, w = rint(sqrt(cell * cell / ratio)), h = rint(w * ratio), centre = 0.5 * (cell - 1),
+           scale = size / cell;
+    base[0] = (float)(centre - 0.5 * (w * scale - 1));
+    base[1] = (float)(centre - 0.5 * (h * scale - 1));
+    base[2] = (float)(centre + 0.5 * (w * scale - 1) + 1);
+    base[3] = (float)(centre + 0.5 * (h * scale - 1) + 1);
 }
 
-static void make_base(float base[4], const anchor_spec *spec, int level, double size, double ratio) {
-    double box[4] = {0};
-    switch (spec->rounding) {
-    case ANCHOR_EXACT: exact_base(box, size, ratio, spec->offset * spec->strides[level]); break;
-    case ANCHOR_ROUND_CORNERS: rounded_base(box, size, ratio); break;
-    case ANCHOR_ROUND_DETECTRON: detectron_base(box, size, ratio, spec->strides[level]); break;
-    }
-    for (int i = 0; i < 4; i++) base[i] = (float)box[i];
-}
-
-void anchor_grid_init(anchor_grid *grid, const anchor_spec *spec, const int64_t *grid_heights, const int64_t *grid_widths,
-                      int64_t canvas_height, int64_t canvas_width) {
-    CHECK(spec->levels >= 1 && spec->levels <= ANCHOR_MAX_LEVELS, "%d anchor levels", spec->levels);
-    grid->levels = spec->levels;
-    grid->per_place = spec->n_sizes[0] * spec->n_ratios[0];
-    CHECK(grid->per_place >= 1 && grid->per_place <= ANCHOR_MAX_PER_PLACE, "%d anchors per place", grid->per_place);
-    grid->first[0] = 0;
-    for (int l = 0; l < spec->levels; l++) {
-        CHECK(spec->n_sizes[l] * spec->n_ratios[l] == grid->per_place, "level %d has another number of anchors per place", l);
-        int64_t h = grid_heights[l], w = grid_widths[l];
-        grid->height[l] = h;
-        grid->width[l] = w;
-        grid->first[l + 1] = grid->first[l] + h * w * grid->per_place;
-        bool from_canvas = spec->stride_from_canvas && h > 0 && w > 0;
-        grid->stride_x[l] = (float)(from_canvas ? canvas_width / w : spec->strides[l]);
-        grid->stride_y[l] = (float)(from_canvas ? canvas_height / h : spec->strides[l]);
-        for (int s = 0; s < spec->n_sizes[l]; s++)
-            for (int r = 0; r < spec->n_ratios[l]; r++)
-                make_base(grid->base[l][s * spec->n_ratios[l] + r], spec, l, spec->sizes[l][s], spec->ratios[l][r]);
+static void make_bases(anchor_level *level, const anchor_spec *spec, int index) {
+    int n_sizes = spec->n_sizes[index], n_ratios = spec->n_ratios[index];
+    for (int s = 0; s < n_sizes; s++) {
+        for (int r = 0; r < n_ratios; r++) {
+            double size = spec->sizes[index][s], ratio = spec->ratios[index][r];
+            float *by_size = level->base[s * n_ratios + r], *by_ratio = level->base[r * n_sizes + s];
+            switch (spec->rounding) {
+            case ANCHOR_EXACT:
+                exact_base(by_size, size, ratio);
+                break;
+            case ANCHOR_ROUND_CORNERS:
+                rounded_base(by_ratio, size, ratio);
+                break;
+            case ANCHOR_ROUND_DETECTRON:
+                detectron_base(by_ratio, size, ratio, spec->strides[index]);
+                break;
+            }
+        }
     }
 }
 
-void anchor_box(float box[4], const anchor_grid *grid, int64_t a) {
-    int l = 0;
-    while (a >= grid->first[l + 1]) l++;
-    int64_t place = (a - grid->first[l]) / grid->per_place, base = (a - grid->first[l]) % grid->per_place;
-    float x = (float)(place % grid->width[l]) * grid->stride_x[l], y = (float)(place / grid->width[l]) * grid->stride_y[l];
-    const float *b = grid->base[l][base];
-    box[0] = b[0] + x;
-    box[1] = b[1] + y;
-    box[2] = b[2] + x;
-    box[3] = b[3] + y;
+static int64_t cells(int64_t canvas, int stride) {
+    return (canvas + stride - 1) / stride;
 }
 
-void anchor_fpn_grids(int64_t heights[ANCHOR_MAX_LEVELS], int64_t widths[ANCHOR_MAX_LEVELS], int64_t canvas_height, int64_t canvas_width) {
-    for (int l = 0; l < ANCHOR_MAX_LEVELS - 1; l++) {
-        heights[l] = canvas_height / (4 << l);
-        widths[l] = canvas_width / (4 << l);
+bool anchor_spec_valid(const anchor_spec *spec, int64_t canvas_height, int64_t canvas_width) {
+    enum { MAX_CANVAS = 1 << 20 };
+    if (spec->levels < 1 || spec->levels > ANCHOR_MAX_LEVELS) return false;
+    if (canvas_height < 1 || canvas_height > MAX_CANVAS || canvas_width < 1 || canvas_width > MAX_CANVAS)
+        return false;
+    int64_t count = 0;
+    int per_cell = spec->n_sizes[0] * spec->n_ratios[0];
+    for (int i = 0; i < spec->levels; i++) {
+        int n_sizes = spec->n_sizes[i], n_ratios = spec->n_ratios[i];
+        if (n_sizes < 1 || n_sizes > ANCHOR_MAX_SIZES || n_ratios < 1 || n_ratios > ANCHOR_MAX_RATIOS)
+            return false;
+        if (n_sizes * n_ratios != per_cell || per_cell > ANCHOR_MAX_PER_CELL || spec->strides[i] < 1)
+            return false;
+        for (int s = 0; s < n_sizes; s++)
+            if (!(spec->sizes[i][s] > 0)) return false;
+        for (int r = 0; r < n_ratios; r++)
+            if (!(spec->ratios[i][r] > 0)) return false;
+        count += cells(canvas_height, spec->strides[i]) * cells(canvas_width, spec->strides[i]) * per_cell;
     }
-    heights[ANCHOR_MAX_LEVELS - 1] = (heights[ANCHOR_MAX_LEVELS - 2] + 1) / 2;
-    widths[ANCHOR_MAX_LEVELS - 1] = (widths[ANCHOR_MAX_LEVELS - 2] + 1) / 2;
+    return count <= INT32_MAX;
+}
+
+anchor_grid anchor_grid_make(const anchor_spec *spec, int64_t canvas_height, int64_t canvas_width) {
+    anchor_grid grid = {.levels = spec->levels, .per_cell = spec->n_sizes[0] * spec->n_ratios[0]};
+    for (int i = 0; i < spec->levels; i++) {
+        anchor_level *level = &grid.level[i];
+        level->height = (int32_t)cells(canvas_height, spec->strides[i]);
+        level->width = (int32_t)cells(canvas_width, spec->strides[i]);
+        level->stride_y =
+            (float)(spec->stride_from_canvas ? canvas_height / level->height : spec->strides[i]);
+        level->stride_x = (float)(spec->stride_from_canvas ? canvas_width / level->width : spec->strides[i]);
+        level->first_y = (float)(spec->offset * (double)level->stride_y);
+        level->first_x = (float)(spec->offset * (double)level->stride_x);
+        level->first = grid.count;
+        make_bases(level, spec, i);
+        grid.count += (int64_t)level->height * level->width * grid.per_cell;
+    }
+    return grid;
+}
+
+void anchor_box(float box[4], const anchor_grid *grid, int64_t index) {
+    int l = grid->levels - 1;
+    while (index < grid->level[l].first) l--;
+    const anchor_level *level = &grid->level[l];
+    int64_t cell = (index - level->first) / grid->per_cell;
+    anchor_box_at(box, level, cell / level->width, cell % level->width,
+                  (int)((index - level->first) % grid->per_cell));
 }

@@ -1,51 +1,74 @@
-/* Anchor boxes of the RPN. They are never stored: a table of at most 16 base boxes per level, shifted by the place.
+/* Anchor boxes of a feature pyramid. Boxes are made on the fly from a few base boxes per level: never stored.
  *
- * Anchor number a of an image counts levels in order, then rows, columns and base boxes: for level l with grid h x w,
- * a = first[l] + (y * w + x) * per_place + base. Its box is base + (x * stride_x, y * stride_y) in both corners. */
+ * The anchors of an image are counted over levels in order, then rows, columns, and base boxes of a cell.
+ * Coordinates are continuous pixels of the canvas; the arithmetic is float in every build, as the frameworks
+ * have it. */
 #ifndef KERNELS_ANCHORS_H
 #define KERNELS_ANCHORS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { ANCHOR_MAX_LEVELS = 5, ANCHOR_MAX_SIZES = 4, ANCHOR_MAX_RATIOS = 8, ANCHOR_MAX_PER_PLACE = 16 };
+enum { ANCHOR_MAX_LEVELS = 5, ANCHOR_MAX_SIZES = 4, ANCHOR_MAX_RATIOS = 8, ANCHOR_MAX_PER_CELL = 16 };
 
 typedef enum anchor_rounding {
-    ANCHOR_EXACT,          /* detectron2: w = s / sqrt(r), h = s * sqrt(r), centred on offset * stride */
-    ANCHOR_ROUND_CORNERS,  /* torchvision: corners of the exact base box, rounded half to even */
-    ANCHOR_ROUND_DETECTRON /* Detectron: widths and heights quantised to the stride's window, centre (stride - 1) / 2 */
+    ANCHOR_EXACT, /* detectron2: w = size / sqrt(ratio), h = w * ratio; sizes outside, ratios inside */
+    ANCHOR_ROUND_CORNERS, /* torchvision: corners around 0 rounded half to even; ratios outside, sizes inside
+                           */
+    /* Detectron: ratios are applied to a stride x stride cell and rounded, then scaled; centred on the cell.
+     * Its inclusive corners become continuous ones, so widths are 48, 32, 24 for size 32, stride 4. Ratios
+     * outside, sizes inside. */
+    ANCHOR_ROUND_DETECTRON
 } anchor_rounding;
 
 typedef struct anchor_spec {
     int levels;
-    int strides[ANCHOR_MAX_LEVELS];
-    int n_sizes[ANCHOR_MAX_LEVELS], n_ratios[ANCHOR_MAX_LEVELS]; /* n_sizes * n_ratios is equal on all levels */
-    double sizes[ANCHOR_MAX_LEVELS][ANCHOR_MAX_SIZES];
+    int n_sizes[ANCHOR_MAX_LEVELS],
+        n_ratios[ANCHOR_MAX_LEVELS];                     /* their product is the same for each level */
+    double sizes[ANCHOR_MAX_LEVELS][ANCHOR_MAX_SIZES];   /* square root of the area, pixels */
     double ratios[ANCHOR_MAX_LEVELS][ANCHOR_MAX_RATIOS]; /* height / width */
-    double offset; /* of the first centre, in strides (ANCHOR_EXACT) */
+    int strides[ANCHOR_MAX_LEVELS];
+    double offset; /* of the first centre, in strides (detectron2's OFFSET) */
     anchor_rounding rounding;
-    bool stride_from_canvas; /* torchvision: places are floor(canvas / grid) apart instead of the level's stride */
+    bool stride_from_canvas; /* torchvision: centres are floor(canvas / map) apart, per axis */
 } anchor_spec;
 
-/* The anchors of one canvas. */
+typedef struct anchor_level {
+    int32_t height, width; /* of the map */
+    float stride_y, stride_x, first_y, first_x;
+    float base[ANCHOR_MAX_PER_CELL][4]; /* around the first centre's offset */
+    int64_t first;                      /* index of its first anchor */
+} anchor_level;
+
 typedef struct anchor_grid {
-    int levels, per_place;
-    int64_t height[ANCHOR_MAX_LEVELS], width[ANCHOR_MAX_LEVELS];
-    int64_t first[ANCHOR_MAX_LEVELS + 1]; /* first[levels] is their number */
-    float stride_x[ANCHOR_MAX_LEVELS], stride_y[ANCHOR_MAX_LEVELS];
-    float base[ANCHOR_MAX_LEVELS][ANCHOR_MAX_PER_PLACE][4];
+    int levels, per_cell;
+    int64_t count; /* anchors of an image */
+    anchor_level level[ANCHOR_MAX_LEVELS];
 } anchor_grid;
 
-/* Grid l has grid_heights[l] x grid_widths[l] places on a canvas of canvas_height x canvas_width pixels. Base boxes
- * enumerate sizes, then ratios within a size, as detectron2 does (torchvision's order is the same for one size per
- * level). */
-void anchor_grid_init(anchor_grid *grid, const anchor_spec *spec, const int64_t *grid_heights, const int64_t *grid_widths,
-                      int64_t canvas_height, int64_t canvas_width);
+/* Whether a grid can be made: sizes, ratios and strides positive, counts within the limits above, at least
+ * one and at most 2^31 - 1 anchors. */
+bool anchor_spec_valid(const anchor_spec *spec, int64_t canvas_height, int64_t canvas_width);
 
-/* Box x1 y1 x2 y2 of anchor a, 0 <= a < first[levels]. */
-void anchor_box(float box[4], const anchor_grid *grid, int64_t a);
+/* The grid of a valid spec. A level's map has ceil(canvas / stride) cells per axis. */
+anchor_grid anchor_grid_make(const anchor_spec *spec, int64_t canvas_height, int64_t canvas_width);
 
-/* Sides of P2..P6's grids for a canvas: stride 4..32 exactly, the last one ceil(P5 / 2). */
-void anchor_fpn_grids(int64_t heights[ANCHOR_MAX_LEVELS], int64_t widths[ANCHOR_MAX_LEVELS], int64_t canvas_height, int64_t canvas_width);
+static inline float anchor_shift_x(const anchor_level *level, int64_t x) {
+    return level->first_x + (float)x * level->stride_x;
+}
+static inline float anchor_shift_y(const anchor_level *level, int64_t y) {
+    return level->first_y + (float)y * level->stride_y;
+}
+
+static inline void anchor_box_at(float box[4], const anchor_level *level, int64_t y, int64_t x, int a) {
+    float dx = anchor_shift_x(level, x), dy = anchor_shift_y(level, y);
+    box[0] = dx + level->base[a][0];
+    box[1] = dy + level->base[a][1];
+    box[2] = dx + level->base[a][2];
+    box[3] = dy + level->base[a][3];
+}
+
+/* Box of anchor `index` in [0, grid->count). */
+void anchor_box(float box[4], const anchor_grid *grid, int64_t index);
 
 #endif

@@ -124,9 +124,8 @@ const op_def roi_align_fpn_op = {
     .n_cases = sizeof roi_align_fpn_cases / sizeof roi_align_fpn_cases[0],
 };
 
-tensor *roi_align_fpn(struct tape *t, tensor *const maps[4], tensor *rois,
-                      const roi_align_fpn_params *params) {
+tensor *roi_align_fpn(struct tape *t, tensor *const in[5], const roi_align_fpn_params *params) {
     tensor *y;
-    tape_apply(t, &roi_align_fpn_op, params, (tensor *[]){maps[0], maps[1], maps[2], maps[3], rois}, &y);
+    tape_apply(t, &roi_align_fpn_op, params, in, &y);
     return y;
 }

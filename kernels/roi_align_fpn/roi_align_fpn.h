@@ -26,8 +26,7 @@ enum { ROI_ALIGN_FPN_P2, ROI_ALIGN_FPN_P3, ROI_ALIGN_FPN_P4, ROI_ALIGN_FPN_P5, R
 extern const op_def roi_align_fpn_op;
 extern const op_kernel roi_align_fpn_reference_f32, roi_align_fpn_reference_f64, roi_align_fpn_bands;
 
-/* `maps`: P2, P3, P4, P5. */
-tensor *roi_align_fpn(struct tape *t, tensor *const maps[4], tensor *rois,
-                      const roi_align_fpn_params *params);
+/* `in`: P2, P3, P4, P5, rois. */
+tensor *roi_align_fpn(struct tape *t, tensor *const in[5], const roi_align_fpn_params *params);
 
 #endif

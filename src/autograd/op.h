@@ -11,7 +11,7 @@ struct comm;
 struct device_stream;
 struct op_def;
 
-enum { OP_MAX_INPUTS = 20, OP_MAX_OUTPUTS = 8, OP_MAX_VARIANTS = 4 };
+enum { OP_MAX_INPUTS = 20, OP_MAX_OUTPUTS = 10, OP_MAX_VARIANTS = 4 };
 
 /* One call of a kernel. */
 typedef struct op_call {
