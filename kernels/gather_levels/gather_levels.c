@@ -71,6 +71,16 @@ static const op_case gather_levels_cases[] = {
      .params = &single,
      .prepare = spread,
      .in = {OP_IN(CONSTANT, 0, 0, 6), OP_IN(NORMAL, 0, 1, 1, 2, 3, 2)}},
+    {.name = "rows",
+     .params = &deltas,
+     .prepare = spread,
+     .valid_rows = 4,
+     .in = {OP_IN(CONSTANT, 0, 0, 7), OP_IN(NORMAL, 0, 1, 2, 5, 7, 12), OP_IN(NORMAL, 0, 1, 2, 3, 4, 12)}},
+    {.name = "no_valid_rows",
+     .params = &deltas,
+     .prepare = spread,
+     .valid_rows = -1,
+     .in = {OP_IN(CONSTANT, 0, 0, 7), OP_IN(NORMAL, 0, 1, 2, 5, 7, 12), OP_IN(NORMAL, 0, 1, 2, 3, 4, 12)}},
     {.name = "none", .params = &logits, .in = {OP_IN(CONSTANT, 0, 0, 0), OP_IN(NORMAL, 0, 1, 1, 2, 3, 3)}},
 };
 

@@ -1,6 +1,8 @@
 /* gather_levels in plain loops; built for float and for double. */
 #include "gather_levels/gather_levels.h"
 
+#include "base/check.h"
+
 #include <string.h>
 
 /* Where the row of anchor number `index` lies: the map and the offset of its first value. */
@@ -14,6 +16,8 @@ static place find(const op_call *call, int64_t index) {
     int64_t total = 0;
     for (int i = GATHER_MAP; i < GATHER_MAP + GATHER_MAPS && call->in[i]; i++)
         total += call->in[i]->shape[1] * call->in[i]->shape[2] * p->anchors;
+    CHECK(index >= 0 && index < total * call->in[GATHER_MAP]->shape[0],
+          "gather_levels: anchor %lld of %lld per image", (long long)index, (long long)total);
     int64_t image = index / total, a = index % total;
     int map = GATHER_MAP;
     for (;; map++) {

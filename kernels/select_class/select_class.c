@@ -40,6 +40,14 @@ static const op_case select_class_cases[] = {
     {.name = "box_deltas", .params = &box, .in = {OP_IN(NORMAL, 0, 1, 7, 20), OP_IN(INTEGER, 0, 5, 7)}},
     {.name = "mask_logits", .params = &one, .in = {OP_IN(NORMAL, 0, 1, 5, 6, 6, 4), OP_IN(INTEGER, 0, 4, 5)}},
     {.name = "one_class", .params = &one, .in = {OP_IN(NORMAL, 0, 1, 3, 2, 1), OP_IN(INTEGER, 0, 1, 3)}},
+    {.name = "rows",
+     .params = &one,
+     .valid_rows = 3,
+     .in = {OP_IN(NORMAL, 0, 1, 5, 6, 6, 4), OP_IN(INTEGER, 0, 4, 5)}},
+    {.name = "no_valid_rows",
+     .params = &box,
+     .valid_rows = -1,
+     .in = {OP_IN(NORMAL, 0, 1, 7, 20), OP_IN(INTEGER, 0, 5, 7)}},
     {.name = "no_rows", .params = &box, .in = {OP_IN(NORMAL, 0, 1, 0, 8), OP_IN(INTEGER, 0, 2, 0)}},
 };
 
