@@ -55,6 +55,7 @@ struct loader {
     const dataset *data;
     loader_options options;
     sampler *sampler;
+    sample_limits limits; /* the largest of each, over all images */
     sample_builder builder;
     shared_ring ring;
     worker_context context;
@@ -402,20 +403,21 @@ static status check_options(loader_options *o) {
 /* Slots that hold the largest image: the batch in use and those made ahead. */
 static status make_ring(loader *l) {
     uint32_t largest = 0, count = sampler_image_count(l->sampler);
-    size_t bytes = 0;
+    sample_limits *most = &l->limits;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t image = sampler_image(l->sampler, i);
-        size_t bound = sample_bound(&l->builder, image);
-        if (bound > bytes) {
-            bytes = bound;
-            largest = image;
-        }
+        sample_limits one = sample_limits_of(&l->builder, image);
+        if (one.bytes > most->bytes) largest = image;
+        if (one.bytes > most->bytes) most->bytes = one.bytes;
+        if (one.pixel_bytes > most->pixel_bytes) most->pixel_bytes = one.pixel_bytes;
+        if (one.mask_bytes > most->mask_bytes) most->mask_bytes = one.mask_bytes;
+        if (one.objects > most->objects) most->objects = one.objects;
     }
     int64_t slots = (int64_t)l->batch * (l->options.workers > 0 ? l->options.prefetch_batches + 1 : 1);
     if (slots > INT32_MAX)
         return error_set(STATUS_CONFIG, "choose a smaller SOLVER.IMS_PER_BATCH",
                          "%" PRId64 " samples at a time", slots);
-    status s = shared_ring_init(&l->ring, (int)slots, bytes);
+    status s = shared_ring_init(&l->ring, (int)slots, most->bytes);
     return s == STATUS_OK ? s
                           : error_prefix(s, "largest image \"%.200s\"", dataset_file_name(l->data, largest));
 }
@@ -470,6 +472,12 @@ void loader_free(loader *l) {
     free(l->samples);
     free(l->known);
     free(l);
+}
+
+loader_limits loader_get_limits(const loader *l) {
+    return (loader_limits){.pixel_bytes = l->limits.pixel_bytes,
+                           .mask_bytes = l->limits.mask_bytes,
+                           .objects = l->limits.objects};
 }
 
 const sampler *loader_sampler(const loader *l) {

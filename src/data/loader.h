@@ -87,6 +87,14 @@ status loader_next(loader *l, loader_batch *out);
 void loader_release_batch(loader *l);
 
 const sampler *loader_sampler(const loader *l);
+
+/* The most that any sample of this loader needs, each over all its images. */
+typedef struct loader_limits {
+    size_t pixel_bytes, mask_bytes;
+    int32_t objects;
+} loader_limits;
+loader_limits loader_get_limits(const loader *l);
+
 loader_stats loader_get_stats(const loader *l);
 
 /* Process id of worker w, 0..workers-1; 0 when it is not running (for tests and messages). */

@@ -68,9 +68,14 @@ static size_t lay_out(sample_header *header, const sample_builder *b, uint32_t i
     return align_up(at + blob);
 }
 
-size_t sample_bound(const sample_builder *b, uint32_t image) {
+sample_limits sample_limits_of(const sample_builder *b, uint32_t image) {
     sample_header header;
-    return lay_out(&header, b, image);
+    size_t bytes = lay_out(&header, b, image);
+    const coco_image *record = dataset_image(b->data, image);
+    return (sample_limits){.bytes = bytes,
+                           .pixel_bytes = (size_t)record->height * (size_t)record->width * 3,
+                           .mask_bytes = header.blob_bytes,
+                           .objects = (int32_t)dataset_usable_annotations(b->data, image)};
 }
 
 /* Undoes the turn of an EXIF orientation that exchanges the sides: upright [stored_width, stored_height]

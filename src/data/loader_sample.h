@@ -47,8 +47,15 @@ typedef struct sample_builder {
 void sample_builder_init(sample_builder *b, const dataset *data, bool masks, bool bitmap_masks);
 void sample_builder_release(sample_builder *b);
 
-/* Bytes that any sample of the image needs at most; known from the index alone. */
-size_t sample_bound(const sample_builder *b, uint32_t image);
+/* What any sample of an image needs at most; known from the index alone. */
+typedef struct sample_limits {
+    size_t bytes;       /* of its slot */
+    size_t pixel_bytes; /* of its pixels */
+    size_t mask_bytes;  /* of its packed masks */
+    int32_t objects;
+} sample_limits;
+
+sample_limits sample_limits_of(const sample_builder *b, uint32_t image);
 
 /* Reads and decodes the image and packs its objects. Boxes go detectron2's way: scaled by resized/original,
  * flipped, clipped to the resized image, dropped when a side is not above 1e-5; an object whose bitmap is

@@ -1,0 +1,61 @@
+#include "model/mask_rcnn.h"
+
+#include "base/check.h"
+
+#include <stdio.h>
+
+const char *const loss_names[LOSS_COUNT] = {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls",
+                                            "loss_rpn_loc"};
+const char *const loss_trace_names[LOSS_COUNT] = {"loss_classifier", "loss_box_reg", "loss_mask",
+                                                  "loss_objectness", "loss_rpn_box_reg"};
+
+static status check_groups(const norm_spec *norm, int64_t channels, const char *where) {
+    if (norm->kind != NORM_GROUP || channels % norm->groups == 0) return STATUS_OK;
+    return error_set(STATUS_CONFIG, "choose a MODEL.GN_GROUPS that divides every normalised layer's channels",
+                     "MODEL.GN_GROUPS: %d groups do not divide the %lld channels of %s", norm->groups,
+                     (long long)channels, where);
+}
+
+static status check_spec(const mask_rcnn_spec *spec) {
+    const resnet_spec *r = &spec->backbone;
+    RETURN_IF_ERROR(check_groups(&r->norm, r->stem_channels, "the stem (MODEL.RESNETS.STEM_OUT_CHANNELS)"));
+    RETURN_IF_ERROR(check_groups(&r->norm, r->res2_channels, "res2 (MODEL.RESNETS.RES2_OUT_CHANNELS)"));
+    if (r->depth >= 50)
+        RETURN_IF_ERROR(check_groups(&r->norm, r->bottleneck_width,
+                                     "res2's bottlenecks (MODEL.RESNETS.WIDTH_PER_GROUP)"));
+    RETURN_IF_ERROR(check_groups(&spec->fpn_norm, spec->fpn_channels, "the FPN (MODEL.FPN.OUT_CHANNELS)"));
+    return check_groups(&spec->roi.mask_norm, spec->roi.mask_dim,
+                        "the mask head (MODEL.ROI_MASK_HEAD.CONV_DIM)");
+}
+
+status mask_rcnn_init(mask_rcnn *model, const mask_rcnn_spec *spec) {
+    model->spec = *spec;
+    param_store_init(&model->params);
+    RETURN_IF_ERROR(check_spec(spec));
+    const roi_spec *roi = &spec->roi;
+    resnet_init(&model->backbone, &model->params, &spec->backbone);
+    fpn_spec neck = {.channels = spec->fpn_channels, .norm = spec->fpn_norm};
+    for (int i = 0; i < FPN_INPUTS; i++) neck.in_channels[i] = model->backbone.channels[i];
+    fpn_init(&model->neck, &model->params, &neck);
+    rpn_head_init(&model->rpn, &model->params, spec->fpn_channels,
+                  spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0]);
+    box_head_spec box = {.channels = spec->fpn_channels,
+                         .resolution = roi->box_pooler.resolution,
+                         .fc_dim = roi->fc_dim,
+                         .classes = roi->classes,
+                         .pytorch_init = spec->torchvision_init};
+    box_head_init(&model->box, &model->params, &box);
+    if (!spec->mask_on) return STATUS_OK;
+    mask_head_spec mask = {.channels = spec->fpn_channels,
+                           .n_convs = roi->mask_convs,
+                           .conv_dim = roi->mask_dim,
+                           .norm = roi->mask_norm,
+                           .classes = roi->classes,
+                           .torchvision_init = spec->torchvision_init};
+    mask_head_init(&model->mask, &model->params, &mask);
+    return STATUS_OK;
+}
+
+void mask_rcnn_release(mask_rcnn *model) {
+    param_store_release(&model->params);
+}

@@ -1,0 +1,241 @@
+/* The training step as a tape: backbone, FPN, RPN, proposals and targets (no gradient), heads, losses. */
+#include "model/mask_rcnn.h"
+
+#include "all_reduce_counts/all_reduce_counts.h"
+#include "base/check.h"
+#include "gather_levels/gather_levels.h"
+#include "image_pack/image_pack.h"
+#include "mask_targets/mask_targets.h"
+#include "roi_align_fpn/roi_align_fpn.h"
+#include "roi_targets/roi_targets.h"
+#include "rpn_proposals/rpn_proposals.h"
+#include "rpn_targets/rpn_targets.h"
+#include "select_class/select_class.h"
+#include "sigmoid_bce/sigmoid_bce.h"
+#include "smooth_l1/smooth_l1.h"
+#include "softmax_cross_entropy/softmax_cross_entropy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Elements of the count vector that all ranks sum: the normalisers are global. */
+enum { COUNT_ANCHORS, COUNT_ANCHORS_FG, COUNT_ROIS, COUNT_ROIS_FG, COUNT_SIZE };
+
+/* The inputs as tensors of the tape. */
+typedef struct step_tensors {
+    tensor *images, *info, *step, *gt_boxes, *gt_labels, *gt_count, *gt_masks, *mask_blob;
+} step_tensors;
+
+static tensor *pack_images(tape *t, const pixel_spec *pixels, const step_shape *s, const step_inputs *in) {
+    tape_scope(t, "image_pack");
+    image_pack_params p = {
+        .antialias = pixels->antialias, .canvas_height = (int)s->height, .canvas_width = (int)s->width};
+    for (int c = 0; c < 3; c++) {
+        p.mean[c] = pixels->mean[c];
+        p.std[c] = pixels->std[c];
+        p.order[c] = pixels->bgr ? 2 - c : c;
+    }
+    tensor *bytes = tape_constant(t, "pixels", DTYPE_U8, 1, (int64_t[]){s->pixel_bytes}, in->pixels);
+    tensor *table = tape_constant(t, "pixel_table", DTYPE_I32, 2,
+                                  (int64_t[]){s->images, IMAGE_PACK_RECORD_INTS}, in->pixel_table);
+    return image_pack(t, bytes, table, &p);
+}
+
+static step_tensors declare_inputs(tape *t, const pixel_spec *pixels, const step_shape *s,
+                                   const step_inputs *in) {
+    int64_t n = s->images, g = s->gt_capacity;
+    return (step_tensors){
+        .images = in->images ? tape_constant(t, "images", DTYPE_F32, 4,
+                                             (int64_t[]){n, s->height, s->width, 3}, in->images)
+                             : pack_images(t, pixels, s, in),
+        .info = tape_constant(t, "image_info", DTYPE_I32, 2, (int64_t[]){n, IMAGE_INFO_INTS}, in->info),
+        .step = tape_constant(t, "step", DTYPE_I32, 1, (int64_t[]){1}, in->step),
+        .gt_boxes = tape_constant(t, "gt_boxes", DTYPE_F32, 3, (int64_t[]){n, g, 4}, in->gt_boxes),
+        .gt_labels = tape_constant(t, "gt_labels", DTYPE_I32, 2, (int64_t[]){n, g}, in->gt_labels),
+        .gt_count = tape_constant(t, "gt_count", DTYPE_I32, 1, (int64_t[]){n}, in->gt_count),
+        .gt_masks = tape_constant(t, "gt_masks", DTYPE_I32, 3, (int64_t[]){n, g, 8}, in->gt_masks),
+        .mask_blob = tape_constant(t, "mask_blob", DTYPE_U8, 1, (int64_t[]){s->mask_bytes}, in->mask_blob),
+    };
+}
+
+typedef struct rpn_outputs {
+    tensor *logits[FPN_LEVELS], *deltas[FPN_LEVELS];
+} rpn_outputs;
+
+static tensor *propose(const mask_rcnn *model, train_graph *step, const rpn_outputs *rpn,
+                       const step_tensors *in, tensor **counts) {
+    const rpn_spec *spec = &model->spec.rpn;
+    tape_scope(step->t, "rpn.proposals");
+    rpn_proposals_params p = {.anchors = spec->anchors,
+                              .canvas_height = step->shape.height,
+                              .canvas_width = step->shape.width,
+                              .pre_nms_topk = spec->pre_nms_topk[0],
+                              .post_nms_topk = spec->post_nms_topk[0],
+                              .nms_threshold = spec->nms_threshold,
+                              .min_size = spec->min_size,
+                              .min_size_inclusive = spec->min_size_inclusive};
+    memcpy(p.box_weights, spec->box_weights, sizeof p.box_weights);
+    tensor *inputs[2 * FPN_LEVELS + 1];
+    for (int l = 0; l < FPN_LEVELS; l++) {
+        inputs[l] = rpn->logits[l];
+        inputs[FPN_LEVELS + l] = rpn->deltas[l];
+    }
+    inputs[2 * FPN_LEVELS] = in->info;
+    rpn_proposals_result r = rpn_proposals(step->t, inputs, &p);
+    *counts = r.counts;
+    return r.proposals;
+}
+
+static rpn_targets_result sample_anchors(const mask_rcnn *model, train_graph *step, const step_tensors *in) {
+    const rpn_spec *spec = &model->spec.rpn;
+    tape_scope(step->t, "rpn.targets");
+    rpn_targets_params p = {.anchors = spec->anchors,
+                            .canvas_height = step->shape.height,
+                            .canvas_width = step->shape.width,
+                            .iou_background = spec->iou_background,
+                            .iou_foreground = spec->iou_foreground,
+                            .batch_size_per_image = spec->batch_size_per_image,
+                            .positive_fraction = spec->positive_fraction,
+                            .straddle = spec->straddle,
+                            .seed = model->spec.seed};
+    memcpy(p.box_weights, spec->box_weights, sizeof p.box_weights);
+    return rpn_targets(step->t, (tensor *[]){in->gt_boxes, in->gt_count, in->info, in->step}, &p);
+}
+
+static roi_targets_result sample_rois(const mask_rcnn *model, train_graph *step, tensor *proposals,
+                                      tensor *counts, const step_tensors *in) {
+    const roi_spec *spec = &model->spec.roi;
+    tape_scope(step->t, "roi_heads.targets");
+    roi_targets_params p = {.append_gt = spec->append_gt,
+                            .iou_foreground = spec->iou_foreground,
+                            .batch_size_per_image = spec->batch_size_per_image,
+                            .positive_fraction = spec->positive_fraction,
+                            .seed = model->spec.seed};
+    memcpy(p.box_weights, spec->box_weights, sizeof p.box_weights);
+    return roi_targets(
+        step->t,
+        (tensor *[]){proposals, counts, in->gt_boxes, in->gt_labels, in->gt_count, in->info, in->step}, &p);
+}
+
+static tensor *gather(train_graph *step, tensor *index, tensor *const maps[FPN_LEVELS], int per_place,
+                      int size) {
+    tensor *inputs[1 + FPN_LEVELS] = {index};
+    memcpy(inputs + 1, maps, FPN_LEVELS * sizeof *maps);
+    return gather_levels(step->t, inputs, &(gather_levels_params){.anchors = per_place, .size = size});
+}
+
+static void rpn_losses(const mask_rcnn *model, train_graph *step, const rpn_outputs *rpn,
+                       const rpn_targets_result *targets, tensor *const *counts, int global_images) {
+    const rpn_spec *spec = &model->spec.rpn;
+    int per_place = spec->anchors.n_sizes[0] * spec->anchors.n_ratios[0];
+    bool by_sampled = spec->normalizer == RPN_BY_SAMPLED;
+    double wanted = by_sampled ? 1.0 : (double)spec->batch_size_per_image * global_images;
+    tensor *divisor = by_sampled ? counts[COUNT_ANCHORS] : NULL;
+    tape_scope(step->t, "rpn.loss_cls");
+    tensor *logits = gather(step, targets->index, rpn->logits, per_place, 1);
+    step->losses[LOSS_RPN_CLS] =
+        sigmoid_bce(step->t, (tensor *[]){logits, targets->labels, NULL, divisor},
+                    &(sigmoid_bce_params){.normalizer = wanted / spec->loss_weight, .unweighted = true});
+    tape_scope(step->t, "rpn.loss_loc");
+    tensor *deltas = gather(step, targets->index, rpn->deltas, per_place, 4);
+    step->losses[LOSS_RPN_LOC] = smooth_l1(
+        step->t, (tensor *[]){deltas, targets->box_targets, targets->box_weights, divisor},
+        &(smooth_l1_params){.beta = spec->smooth_l1_beta, .normalizer = wanted / spec->box_loss_weight});
+}
+
+static tensor *pool(const roi_spec *spec, const pooler_spec *pooler, train_graph *step, tensor *rois) {
+    roi_align_fpn_params p = {.output_size = pooler->resolution,
+                              .sampling_ratio = pooler->sampling_ratio,
+                              .aligned = pooler->aligned,
+                              .level_eps = spec->level_eps};
+    tensor *inputs[] = {step->levels[0], step->levels[1], step->levels[2], step->levels[3], rois};
+    return roi_align_fpn(step->t, inputs, &p);
+}
+
+static void box_losses(const mask_rcnn *model, train_graph *step, const roi_targets_result *targets,
+                       tensor *const *counts) {
+    const roi_spec *spec = &model->spec.roi;
+    tape_scope(step->t, "roi_heads.box_pooler");
+    tensor *pooled = pool(spec, &spec->box_pooler, step, targets->rois), *scores, *deltas;
+    box_head_apply(&model->box, &step->g, pooled, &scores, &deltas);
+    tape_scope(step->t, "roi_heads.loss_cls");
+    step->losses[LOSS_CLS] = softmax_cross_entropy(step->t, scores, targets->labels, counts[COUNT_ROIS],
+                                                   &(softmax_cross_entropy_params){.normalizer = 1.0});
+    tape_scope(step->t, "roi_heads.loss_box_reg");
+    tensor *own = select_class(step->t, deltas, targets->labels, &(select_class_params){.size = 4});
+    step->losses[LOSS_BOX_REG] = smooth_l1(
+        step->t, (tensor *[]){own, targets->box_targets, targets->box_weights, counts[COUNT_ROIS]},
+        &(smooth_l1_params){.beta = spec->smooth_l1_beta, .normalizer = 1.0 / spec->box_loss_weight});
+}
+
+static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targets_result *targets,
+                      const step_tensors *in, tensor *const *counts) {
+    const roi_spec *spec = &model->spec.roi;
+    int side = 2 * spec->mask_pooler.resolution;
+    tape_scope(step->t, "roi_heads.mask_targets");
+    mask_targets_params p = {.resolution = side,
+                             .soft = spec->soft_mask_targets,
+                             .canvas_height = (int)step->shape.height,
+                             .canvas_width = (int)step->shape.width};
+    tensor *wanted = mask_targets(
+        step->t, (tensor *[]){targets->mask_rois, targets->mask_gt, in->gt_masks, in->mask_blob, in->info},
+        &p);
+    tape_scope(step->t, "roi_heads.mask_pooler");
+    tensor *logits =
+        mask_head_apply(&model->mask, &step->g, pool(spec, &spec->mask_pooler, step, targets->mask_rois));
+    tape_scope(step->t, "roi_heads.loss_mask");
+    tensor *own = select_class(step->t, logits, targets->mask_labels, &(select_class_params){.size = 1});
+    step->losses[LOSS_MASK] =
+        sigmoid_bce(step->t, (tensor *[]){own, wanted, NULL, counts[COUNT_ROIS_FG]},
+                    &(sigmoid_bce_params){.normalizer = (double)side * side, .unweighted = true});
+}
+
+static void record(mask_rcnn *model, train_graph *step, const step_inputs *inputs, int global_images) {
+    step_tensors in = declare_inputs(step->t, &model->spec.pixels, &step->shape, inputs);
+    tensor *features[RESNET_STAGES], *counts;
+    resnet_apply(&model->backbone, &step->g, in.images, features);
+    fpn_apply(&model->neck, &step->g, features, step->levels);
+    rpn_outputs rpn;
+    for (int l = 0; l < FPN_LEVELS; l++)
+        rpn_head_apply(&model->rpn, &step->g, step->levels[l], &rpn.logits[l], &rpn.deltas[l]);
+    tensor *proposals = propose(model, step, &rpn, &in, &counts);
+    rpn_targets_result anchors = sample_anchors(model, step, &in);
+    roi_targets_result rois = sample_rois(model, step, proposals, counts, &in);
+    tape_scope(step->t, "counts");
+    tape_keep(step->t, anchors.sampled);
+    tape_keep(step->t, rois.sampled);
+    step->sampled[0] = anchors.sampled;
+    step->sampled[1] = rois.sampled;
+    tensor *global[COUNT_SIZE];
+    all_reduce_counts(step->t, anchors.sampled, rois.sampled, global);
+    /* In the order in which backward should meet them last: the heads' gradients are ready, and on their way to the
+     * other ranks, while the backbone still computes. */
+    rpn_losses(model, step, &rpn, &anchors, global, global_images);
+    box_losses(model, step, &rois, global);
+    if (model->spec.mask_on) mask_loss(model, step, &rois, &in, global);
+    for (int i = 0; i < LOSS_COUNT; i++)
+        if (step->losses[i]) tape_loss(step->t, step->losses[i]);
+}
+
+train_graph *train_graph_new(mask_rcnn *model, struct device *dev, struct comm *comm, const step_shape *shape,
+                             const step_inputs *inputs, int global_images, bool keep_levels) {
+    CHECK(shape->height % CANVAS_DIVISOR == 0 && shape->width % CANVAS_DIVISOR == 0,
+          "canvas %lld x %lld is not a multiple of %d", (long long)shape->height, (long long)shape->width,
+          CANVAS_DIVISOR);
+    train_graph *step = calloc(1, sizeof *step);
+    CHECK(step, "out of memory for a graph");
+    step->shape = *shape;
+    step->t = tape_new(dev, comm);
+    graph_init(&step->g, step->t, &model->params, true);
+    record(model, step, inputs, global_images);
+    for (int l = 0; keep_levels && l < FPN_LEVELS; l++) tape_keep(step->t, step->levels[l]);
+    step->bytes = tape_plan(step->t);
+    return step;
+}
+
+void train_graph_free(train_graph *step) {
+    if (!step) return;
+    graph_release(&step->g);
+    tape_free(step->t);
+    free(step);
+}

@@ -1,0 +1,11 @@
+/* From configuration keys to the model's spec: the only place that knows both. */
+#ifndef TRAIN_MODEL_CONFIG_H
+#define TRAIN_MODEL_CONFIG_H
+
+#include "model/mask_rcnn.h"
+#include "train/config.h"
+
+/* CONFIG: keys that do not fit each other, named with their values. */
+status model_spec_from_config(mask_rcnn_spec *spec, const config *cfg);
+
+#endif

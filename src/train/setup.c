@@ -1,0 +1,60 @@
+#include "train/setup.h"
+
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "train/model_config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+status setup_device(device **dev, const config *cfg, int local_rank) {
+    const char *name = cfg->MODEL_DEVICE;
+    char cuda[32];
+    snprintf(cuda, sizeof cuda, "cuda:%d", local_rank);
+    if (strcmp(name, "cpu") == 0) return device_open(dev, "cpu");
+    status s = device_open(dev, cuda);
+    if (s == STATUS_NO_DEVICE && strcmp(name, "auto") == 0) {
+        error_clear();
+        return device_open(dev, "cpu");
+    }
+    return s;
+}
+
+int setup_thread_count(const config *cfg, int local_ranks) {
+    if (cfg->CPU_THREADS > 0) return (int)cfg->CPU_THREADS;
+    int share = thread_pool_usable_cores() / (local_ranks > 0 ? local_ranks : 1);
+    return share > 0 ? share : 1;
+}
+
+status setup_seed(config *cfg, const rank_env *env) {
+    if (cfg->SEED >= 0) return STATUS_OK;
+    uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
+    for (const char *p = env->job; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+    if (env->size == 1) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        hash ^= (uint64_t)now.tv_sec * 1000000007u + (uint64_t)now.tv_nsec + (uint64_t)getpid();
+    }
+    char text[32];
+    snprintf(text, sizeof text, "%" PRIu64, (hash * 0x9E3779B97F4A7C15u) >> 33);
+    return config_set(cfg, "SEED", text);
+}
+
+status setup_model(mask_rcnn *model, const config *cfg, device *dev, const weights_classes *classes,
+                   weights_use use) {
+    mask_rcnn_spec spec;
+    memset(model, 0, sizeof *model);
+    RETURN_IF_ERROR(model_spec_from_config(&spec, cfg));
+    RETURN_IF_ERROR(mask_rcnn_init(model, &spec));
+    RETURN_IF_ERROR(param_store_allocate(&model->params, dev, true));
+    param_store_initialise(&model->params, spec.seed);
+    if (cfg->MODEL_WEIGHTS[0] == '\0') {
+        log_info("weights", "random start values, seed %" PRIu64, spec.seed);
+        return STATUS_OK;
+    }
+    weights_report report;
+    return weights_load(&report, &model->params, cfg->MODEL_WEIGHTS, cfg, classes, use);
+}

@@ -1,0 +1,18 @@
+/* From the loader's samples to the inputs of a step. */
+#ifndef TRAIN_STEP_BATCH_H
+#define TRAIN_STEP_BATCH_H
+
+#include "data/loader.h"
+#include "train/step_memory.h"
+
+/* Largest canvas, and most objects, mask bytes and pixel bytes, that any batch of this loader can need. */
+step_shape step_batch_largest(const loader *l, int images);
+
+/* Canvas of a batch: the largest resized sides, rounded up to CANVAS_DIVISOR. */
+void step_batch_canvas(int64_t *height, int64_t *width, const loader_batch *batch);
+
+/* Fills the inputs: pixels as read, boxes, labels and masks packed. CHECKs that everything fits memory->largest.
+ * Host-accessible memory. */
+void step_batch_fill(step_memory *memory, const loader_batch *batch, const dataset *data);
+
+#endif

@@ -1,0 +1,420 @@
+#include "train/trainer.h"
+
+#include "base/check.h"
+#include "base/file_util.h"
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "comm/grad_buckets.h"
+#include "train/checkpoint.h"
+#include "train/graph_cache.h"
+#include "train/metrics.h"
+#include "train/optimizer.h"
+#include "train/run_status.h"
+#include "train/schedule.h"
+#include "train/setup.h"
+#include "train/step_batch.h"
+#include "train/train_data.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { KEPT_CHECKPOINTS = 2 };
+
+typedef struct trainer {
+    config *cfg;
+    const trainer_options *options;
+    rank_env env;
+    train_data data;
+    device *dev;
+    comm *c;
+    mask_rcnn model;
+    step_memory memory;
+    graph_cache graphs;
+    grad_buckets *buckets;
+    optimizer *opt;
+    schedule rates;
+    metrics *log;           /* rank 0 only */
+    int64_t iteration;      /* the next one to run */
+    int64_t skipped_before; /* images replaced before a resume */
+    int64_t skipped_images; /* by all ranks in all */
+} trainer;
+
+/* What one iteration found out. */
+typedef struct step_result {
+    double losses[LOSS_COUNT];
+    double total, lr;
+    gradient_report gradients;
+    double wait, slowest_wait;
+} step_result;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static bool is_first(const trainer *t) {
+    return t->env.rank == 0;
+}
+
+/* --- preparing ----------------------------------------------------------------------------------------------------- */
+
+static status prepare_before_mpi(trainer *t) {
+    config *cfg = t->cfg;
+    RETURN_IF_ERROR(rank_env_read(&t->env));
+    check_set_rank(t->env.rank);
+    log_set_rank(t->env.rank);
+    config_log_warnings(cfg);
+    RETURN_IF_ERROR(setup_seed(cfg, &t->env));
+    RETURN_IF_ERROR(schedule_scale_to_ranks(cfg, t->env.size));
+    RETURN_IF_ERROR(schedule_init(&t->rates, cfg));
+    if (cfg->SOLVER_IMS_PER_BATCH % t->env.size)
+        return error_set(STATUS_CONFIG,
+                         "choose a SOLVER.IMS_PER_BATCH that is a multiple of the number of ranks",
+                         "SOLVER.IMS_PER_BATCH: %" PRId64 " images cannot be divided among %d ranks",
+                         cfg->SOLVER_IMS_PER_BATCH, t->env.size);
+    if (is_first(t)) RETURN_IF_ERROR(make_directories(cfg->OUTPUT_DIR));
+    log_info("train", "%d rank%s, %" PRId64 " images per iteration, seed %" PRId64, t->env.size,
+             t->env.size == 1 ? "" : "s", cfg->SOLVER_IMS_PER_BATCH, cfg->SEED);
+    RETURN_IF_ERROR(train_data_open(&t->data, cfg, &t->env));
+    return STATUS_OK;
+}
+
+static status prepare_output(trainer *t) {
+    char path[4096];
+    const char *folder = t->cfg->OUTPUT_DIR;
+    snprintf(path, sizeof path, "%s/log.txt", folder);
+    RETURN_IF_ERROR(log_open(path));
+    if (!is_first(t)) return STATUS_OK;
+    snprintf(path, sizeof path, "%s/config.yaml", folder);
+    RETURN_IF_ERROR(config_write_yaml(t->cfg, path));
+    RETURN_IF_ERROR(checkpoint_prepare(folder));
+    return run_status_write(folder, RUN_STARTING, 0, NULL, NULL);
+}
+
+/* A digest of every key that a bit-exact continuation depends on. */
+static void digest_config(char digest[17], config *cfg) {
+    static const int free_keys[] = {
+        CONFIG_KEY_OUTPUT_DIR,    CONFIG_KEY_DATALOADER_NUM_WORKERS,   CONFIG_KEY_CPU_THREADS,
+        CONFIG_KEY_MODEL_WEIGHTS, CONFIG_KEY_SOLVER_CHECKPOINT_PERIOD, CONFIG_KEY_SOLVER_LOG_PERIOD,
+        CONFIG_KEY_DATASETS_TEST};
+    uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a over "name=value;" */
+    for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
+        bool skip = false;
+        for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
+            skip = skip || free_keys[i] == key;
+        const char *value = skip ? NULL : config_format(cfg, key);
+        if (!value) continue;
+        for (const char *p = config_keys[key].name; *p; p++)
+            hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+        for (const char *p = value; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+        hash = (hash ^ ';') * 0x100000001B3u;
+    }
+    snprintf(digest, 17, "%016" PRIx64, hash);
+}
+
+static status resume(trainer *t) {
+    char path[PATH_MAX], digest[17];
+    RETURN_IF_ERROR(checkpoint_find_latest(path, t->cfg->OUTPUT_DIR));
+    if (!path[0]) {
+        log_info("checkpoint", "--resume: no checkpoint in %s yet, starting at iteration 0",
+                 t->cfg->OUTPUT_DIR);
+        return STATUS_OK;
+    }
+    checkpoint_state state;
+    RETURN_IF_ERROR(checkpoint_load(&t->model.params, &state, path, t->cfg, &t->data.classes));
+    digest_config(digest, t->cfg);
+    if (strcmp(digest, state.config_digest) != 0)
+        log_warn(
+            "checkpoint",
+            "%s was made with another configuration: the run goes on, but not as the first one would have",
+            path);
+    if (state.seed != (uint64_t)t->cfg->SEED)
+        return error_set(STATUS_CONFIG, "set SEED to the checkpoint's",
+                         "SEED is %" PRId64 ", but %s was made with seed %" PRIu64, t->cfg->SEED, path,
+                         state.seed);
+    t->iteration = state.iteration + 1;
+    t->skipped_before = state.skipped_images;
+    log_info("checkpoint", "resumed from %s: next is iteration %" PRId64, path, t->iteration);
+    if (t->iteration >= t->cfg->SOLVER_MAX_ITER)
+        log_warn("checkpoint", "nothing left to do: SOLVER.MAX_ITER is %" PRId64, t->cfg->SOLVER_MAX_ITER);
+    return STATUS_OK;
+}
+
+static status prepare_buckets(trainer *t) {
+    const param_store *store = &t->model.params;
+    grad_range *ranges = calloc((size_t)store->count, sizeof *ranges);
+    if (!ranges)
+        return error_set(STATUS_OS, "free some memory", "out of memory for %d gradient ranges", store->count);
+    for (int i = 0; i < store->count; i++) {
+        const param *p = &store->params[i];
+        ranges[i] = (grad_range){.name = p->name,
+                                 .offset = p->trainable ? (size_t)p->offset : 0,
+                                 .count = p->trainable ? (size_t)p->size : 0};
+    }
+    status s = grad_buckets_new(&t->buckets, t->c, store->gradients, ranges, store->count,
+                                (size_t)t->cfg->SOLVER_GRADIENT_BUCKET_MB << 20);
+    free(ranges);
+    return s;
+}
+
+static void log_sizes(const trainer *t) {
+    const param_store *store = &t->model.params;
+    int64_t trainable = 0, all = 0;
+    for (int i = 0; i < store->count; i++) {
+        all += store->params[i].size;
+        trainable += store->params[i].trainable ? store->params[i].size : 0;
+    }
+    log_info("train", "%s, %d thread%s per rank, gradients over %s in %d bucket%s", device_get_name(t->dev),
+             thread_pool_size(), thread_pool_size() == 1 ? "" : "s", comm_backend_name(t->c),
+             grad_buckets_count(t->buckets), grad_buckets_count(t->buckets) == 1 ? "" : "s");
+    log_info("train",
+             "%" PRId64 " parameters, %" PRId64 " trained; largest canvas %" PRId64 "x%" PRId64
+             ", up to %d objects per image; step memory %.0f MiB",
+             all, trainable, t->memory.largest.height, t->memory.largest.width, t->memory.largest.gt_capacity,
+             (double)t->memory.arena_bytes / 0x1p20);
+}
+
+static status prepare_model(trainer *t) {
+    config *cfg = t->cfg;
+    thread_pool_start(setup_thread_count(cfg, t->env.local_size));
+    RETURN_IF_ERROR(prepare_output(t));
+    RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, &t->data.classes, WEIGHTS_START));
+    if (t->options->resume) RETURN_IF_ERROR(resume(t));
+    step_shape largest = step_batch_largest(t->data.load, (int)(cfg->SOLVER_IMS_PER_BATCH / t->env.size));
+    RETURN_IF_ERROR(step_memory_init(&t->memory, t->dev, &largest));
+    RETURN_IF_ERROR(
+        graph_cache_init(&t->graphs, &t->model, t->c, &t->memory, (int)cfg->SOLVER_IMS_PER_BATCH));
+    RETURN_IF_ERROR(prepare_buckets(t));
+    RETURN_IF_ERROR(optimizer_new(&t->opt, &t->model.params, cfg));
+    RETURN_IF_ERROR(loader_start_at(t->data.load, t->iteration));
+    log_sizes(t);
+    if (!is_first(t)) return STATUS_OK;
+    metrics_options log = {.output_dir = cfg->OUTPUT_DIR,
+                           .loss_names = loss_names,
+                           .loss_count = LOSS_COUNT,
+                           .start_iteration = t->iteration,
+                           .max_iterations = cfg->SOLVER_MAX_ITER,
+                           .log_period = cfg->SOLVER_LOG_PERIOD,
+                           .images_per_batch = cfg->SOLVER_IMS_PER_BATCH,
+                           .ranks = t->env.size};
+    RETURN_IF_ERROR(metrics_open(&t->log, &log));
+    return run_status_write(cfg->OUTPUT_DIR, RUN_RUNNING, t->iteration, NULL, NULL);
+}
+
+/* --- one iteration ------------------------------------------------------------------------------------------------- */
+
+/* Brings the batch into the step's inputs; all ranks learn here if one of them failed, so that nobody waits for it. */
+static status take_batch(trainer *t, train_graph **step, step_result *r, int64_t *image_ids) {
+    loader_batch batch = {0};
+    int64_t height = 0, width = 0;
+    status mine = loader_next(t->data.load, &batch);
+    r->wait = batch.wait_seconds;
+    if (mine == STATUS_OK) step_batch_canvas(&height, &width, &batch);
+    int32_t shared[4] = {mine != STATUS_OK, (int32_t)height, (int32_t)width,
+                         (int32_t)(1e6 * fmin(r->wait, 2000.0))};
+    comm_allreduce_max_i32(t->c, shared, 4);
+    r->slowest_wait = 1e-6 * shared[3];
+    if (shared[0]) return comm_agree(t->c, mine);
+    if (t->options->deterministic) {
+        height = shared[1];
+        width = shared[2];
+    }
+    RETURN_IF_ERROR(graph_cache_get(step, &t->graphs, height, width));
+    step_batch_fill(&t->memory, &batch, t->data.set);
+    int32_t number = (int32_t)t->iteration;
+    device_copy(t->dev, NULL, t->memory.inputs.step, &number, sizeof number);
+    for (int i = 0; i < batch.count; i++) image_ids[i] = batch.samples[i].image_id;
+    loader_release_batch(t->data.load);
+    return STATUS_OK;
+}
+
+/* Sums of losses and of replaced images over the ranks. */
+static void share_losses(trainer *t, const train_graph *step, step_result *r) {
+    double sums[LOSS_COUNT + 1] = {0};
+    for (int i = 0; i < LOSS_COUNT; i++) {
+        float loss = 0.0f;
+        if (step->losses[i]) device_copy(t->dev, NULL, &loss, step->losses[i]->data, sizeof loss);
+        sums[i] = (double)loss;
+    }
+    sums[LOSS_COUNT] = (double)loader_get_stats(t->data.load).skipped_images;
+    comm_allreduce_sum_f64(t->c, sums, LOSS_COUNT + 1);
+    r->total = 0.0;
+    for (int i = 0; i < LOSS_COUNT; i++) {
+        r->losses[i] = sums[i];
+        r->total += sums[i];
+    }
+    t->skipped_images = t->skipped_before + (int64_t)sums[LOSS_COUNT];
+}
+
+/* What a rank knows of a step that went wrong. */
+enum { CULPRIT_SIZE = 256, MAX_NAMED_IMAGES = 64 };
+typedef struct culprit {
+    char tensor[CULPRIT_SIZE]; /* first bad output of the forward pass; "" if all were finite */
+    int64_t images[MAX_NAMED_IMAGES];
+    int32_t count;
+} culprit;
+
+/* All ranks come here in the same iteration: the losses and gradients they looked at are the same everywhere. */
+static status stop_non_finite(trainer *t, train_graph *step, const step_result *r, const int64_t *image_ids) {
+    culprit mine = {.count = (int32_t)(t->cfg->SOLVER_IMS_PER_BATCH / t->env.size)};
+    if (mine.count > MAX_NAMED_IMAGES) mine.count = MAX_NAMED_IMAGES;
+    memcpy(mine.images, image_ids, (size_t)mine.count * sizeof *image_ids);
+    tape_find_non_finite(step->t, mine.tensor, sizeof mine.tensor);
+    culprit *all = calloc((size_t)t->env.size, sizeof *all);
+    CHECK(all, "out of memory for a report");
+    comm_gather(t->c, all, &mine, sizeof mine);
+    char images[512] = "", where[CULPRIT_SIZE + 64] = "";
+    for (int rank = 0; is_first(t) && rank < t->env.size; rank++) {
+        for (int i = 0; i < all[rank].count; i++) {
+            size_t at = strlen(images);
+            snprintf(images + at, sizeof images - at, "%s%" PRId64, at ? ", " : "", all[rank].images[i]);
+        }
+        if (!where[0] && all[rank].tensor[0])
+            snprintf(where, sizeof where, "%s on rank %d", all[rank].tensor, rank);
+    }
+    free(all);
+    if (!where[0])
+        snprintf(where, sizeof where, "gradient of %s",
+                 r->gradients.non_finite ? r->gradients.non_finite : "no parameter");
+    error_set(STATUS_NON_FINITE, NULL,
+              "iteration %" PRId64 ": not finite: total_loss %g (%s %g, %s %g, %s %g, %s %g, %s %g), lr %g; "
+                                   "first bad tensor: %s; images: %s",
+              t->iteration, r->total, loss_names[0], r->losses[0], loss_names[1], r->losses[1], loss_names[2],
+              r->losses[2], loss_names[3], r->losses[3], loss_names[4], r->losses[4], r->lr, where, images);
+    error_set_remedy("lower SOLVER.BASE_LR (0.02 is for 16 images, this batch has %" PRId64
+                     "), lengthen SOLVER.WARMUP_ITERS or set SOLVER.CLIP_GRADIENTS.ENABLED True; nothing "
+                     "was updated, the last checkpoint is good",
+                     t->cfg->SOLVER_IMS_PER_BATCH);
+    return comm_agree(t->c, STATUS_NON_FINITE);
+}
+
+static status run_step(trainer *t, step_result *r) {
+    train_graph *step;
+    int64_t *image_ids = t->data.image_ids;
+    RETURN_IF_ERROR(take_batch(t, &step, r, image_ids));
+    if (t->options->trace_shapes && is_first(t) && t->log && t->iteration == 0)
+        tape_print_shapes(step->t, stdout);
+    r->lr = schedule_lr(&t->rates, t->iteration);
+    tape_forward(step->t);
+    grad_buckets_begin(t->buckets);
+    tape_backward(step->t, grad_buckets_ready_hook, t->buckets);
+    grad_buckets_finish(t->buckets);
+    share_losses(t, step, r);
+    r->gradients = optimizer_check_gradients(t->opt);
+    if (!isfinite(r->total) || r->gradients.non_finite) return stop_non_finite(t, step, r, image_ids);
+    optimizer_step(t->opt, r->lr, schedule_lr(&t->rates, t->iteration > 0 ? t->iteration - 1 : 0));
+    return STATUS_OK;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------------------ */
+
+static status save(trainer *t, bool is_final) {
+    if (!is_first(t)) return STATUS_OK;
+    checkpoint_source source = {
+        .store = &t->model.params, .cfg = t->cfg, .classes = &t->data.classes, .keep = KEPT_CHECKPOINTS};
+    checkpoint_state state = {.iteration = t->iteration,
+                              .images = (t->iteration + 1) * t->cfg->SOLVER_IMS_PER_BATCH,
+                              .skipped_images = t->skipped_images,
+                              .seed = (uint64_t)t->cfg->SEED};
+    digest_config(state.config_digest, t->cfg);
+    return checkpoint_save(&source, &state, is_final);
+}
+
+static void log_step(trainer *t, const step_result *r, double seconds) {
+    if (!t->log) return;
+    metrics_step step = {.iteration = t->iteration,
+                         .lr = r->lr,
+                         .grad_norm = r->gradients.norm,
+                         .time = seconds,
+                         .data_time = r->slowest_wait,
+                         .rank_data_time = r->wait,
+                         .skipped_images = t->skipped_images};
+    memcpy(step.losses, r->losses, sizeof r->losses);
+    metrics_add(t->log, &step);
+}
+
+static status train_loop(trainer *t) {
+    const config *cfg = t->cfg;
+    for (; t->iteration < cfg->SOLVER_MAX_ITER; t->iteration++) {
+        double start = now();
+        step_result r = {0};
+        RETURN_IF_ERROR(run_step(t, &r));
+        log_step(t, &r, now() - start);
+        bool last = t->iteration + 1 == cfg->SOLVER_MAX_ITER;
+        if (last || (t->iteration + 1) % cfg->SOLVER_CHECKPOINT_PERIOD == 0)
+            RETURN_IF_ERROR(comm_agree(t->c, save(t, last)));
+    }
+    return STATUS_OK;
+}
+
+static status finish(trainer *t) {
+    if (!is_first(t)) return STATUS_OK;
+    char path[4096];
+    metrics_log_summary(t->log);
+    snprintf(path, sizeof path, "%s/model_final.safetensors", t->cfg->OUTPUT_DIR);
+    RETURN_IF_ERROR(
+        weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->cfg->SOLVER_MAX_ITER - 1));
+    log_info("checkpoint", "saved %s", path);
+    return run_status_write(t->cfg->OUTPUT_DIR, RUN_DONE, t->cfg->SOLVER_MAX_ITER, NULL, NULL);
+}
+
+static void print_times(const trainer *t) {
+    if (!t->options->times || !is_first(t)) return;
+    for (int i = 0; i < GRAPH_CACHE_SIZE; i++) {
+        if (!t->graphs.graphs[i]) continue;
+        printf("canvas %" PRId64 "x%" PRId64 "\n", t->graphs.graphs[i]->shape.height,
+               t->graphs.graphs[i]->shape.width);
+        tape_print_times(t->graphs.graphs[i]->t, stdout);
+    }
+}
+
+/* The run's end for scripts; the error that is under way stays the one that is reported. */
+static void note_failure(trainer *t) {
+    char cause[1024], remedy[1024];
+    snprintf(cause, sizeof cause, "%s", error_cause());
+    snprintf(remedy, sizeof remedy, "%s", error_remedy());
+    if (is_first(t)) run_status_write(t->cfg->OUTPUT_DIR, RUN_FAILED, t->iteration, NULL, cause);
+    if (cause[0])
+        error_set(STATUS_INTERNAL, remedy, "%s", cause);
+    else
+        error_clear();
+}
+
+static void trainer_release(trainer *t) {
+    metrics_close(t->log);
+    optimizer_free(t->opt);
+    grad_buckets_free(t->buckets);
+    graph_cache_release(&t->graphs);
+    step_memory_release(&t->memory);
+    mask_rcnn_release(&t->model);
+    train_data_close(&t->data);
+    comm_close(t->c);
+    device_close(t->dev);
+    thread_pool_stop();
+    log_close();
+}
+
+status trainer_run(config *cfg, const trainer_options *options) {
+    trainer *t = calloc(1, sizeof *t);
+    if (!t) return error_set(STATUS_OS, "free some memory", "out of memory for the trainer");
+    t->cfg = cfg;
+    t->options = options;
+    status s = prepare_before_mpi(t);
+    if (s == STATUS_OK) s = setup_device(&t->dev, cfg, t->env.local_rank);
+    if (s == STATUS_OK) s = comm_open(&t->c, &t->env, t->dev);
+    if (s == STATUS_OK) {
+        s = comm_agree(t->c, prepare_model(t));
+        if (s == STATUS_OK) s = train_loop(t);
+        if (s == STATUS_OK) print_times(t);
+        if (s == STATUS_OK) s = comm_agree(t->c, finish(t));
+        if (s != STATUS_OK) note_failure(t);
+    }
+    trainer_release(t);
+    free(t);
+    return s;
+}
