@@ -138,6 +138,26 @@ def pillow_resize(options):
             f.write(np.array([h, w, new_h, new_w], '<i4').tobytes() + picture.tobytes() + resized.tobytes())
 
 
+@fixture()
+def state_dicts(options):
+    """Names and shapes of torchvision's Mask R-CNN R50-FPN with 91 classes, with frozen batch norm and with group norm. Needs torchvision."""
+    import torch
+    import torchvision
+    from torchvision.models.detection import MaskRCNN
+    from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+    from torchvision.ops.misc import FrozenBatchNorm2d
+
+    def group_norm(channels):
+        return torch.nn.GroupNorm(32, channels)
+
+    for name, norm, fpn_norm in (('frozen_bn', FrozenBatchNorm2d, None), ('group_norm', group_norm, group_norm)):
+        body = torchvision.models.resnet50(weights=None, norm_layer=norm)
+        state = MaskRCNN(_resnet_fpn_extractor(body, 5, norm_layer=fpn_norm), 91).state_dict()
+        with open(path(f'torchvision_{name}.txt'), 'w') as f:
+            for key, value in state.items():
+                f.write(f'{key} {" ".join(map(str, value.shape))}\n')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)

@@ -99,6 +99,8 @@ typedef struct refusal {
 
 #define ROI_ATTRS "--attr output_size=2 --attr spatial_scale=0.25 --attr sampling_ratio=2 --attr aligned=0"
 
+#define PACK_ATTRS "--attr height=2 --attr width=2 --attr flip=0 --attr mean=1,2,3 --attr std=1,1,1"
+
 static const refusal refusals[] = {
     /* the command line */
     {"no_such_op --in in --out out", {{NULL, NULL}}, 64, {"no_such_op"}},
@@ -298,6 +300,12 @@ static const refusal refusals[] = {
      65,
      {"kernel"}},
     {"max_pool2d --in in --out out --attr kernel=3 --attr stride=2", {{"x:F32:4,4,2", "0"}}, 65, {"x"}},
+    {"image_pack --in in --out out --attr order=BGR " PACK_ATTRS, {{"image:F32:4,4,3", "0"}}, 65, {"image"}},
+    {"image_pack --in in --out out --attr order=BGR " PACK_ATTRS, {{"image:U8:4,4,1", "0"}}, 65, {"image"}},
+    {"image_pack --in in --out out --attr order=BGR " PACK_ATTRS, {{"image:U8:4,4", "0"}}, 65, {"image"}},
+    {"image_pack --in in --out out --attr order=BGR " PACK_ATTRS, {{"image:U8:0,4,3", "0"}}, 65, {"image"}},
+    {"image_pack --in in --out out --attr order=GRB " PACK_ATTRS, {{"image:U8:4,4,3", "0"}}, 64, {"order"}},
+    {"image_pack --in in --out out --attr order=0,1,7 " PACK_ATTRS, {{"image:U8:4,4,3", "0"}}, 65, {"order"}},
 };
 
 static void refuses_with_the_culprits_name(void **state) {

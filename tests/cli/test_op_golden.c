@@ -107,6 +107,25 @@ static bool run_kernel(const char *path, const op_def *op, const op_kernel *kern
     return is_good;
 }
 
+/* Every op that the op command promises has fixtures. */
+static void every_promised_op_has_fixtures(void **state) {
+    (void)state;
+    static const char *const names[] = {
+        "conv2d",          "conv2d_transpose", "linear",        "frozen_batch_norm",
+        "sync_batch_norm", "group_norm",       "max_pool2d",    "upsample_add",
+        "roi_align",       "roi_pool",         "roi_align_fpn", "softmax_cross_entropy",
+        "sigmoid_bce",     "smooth_l1",        "nms",           "box_encode",
+        "box_decode",      "image_pack"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char pattern[256];
+        glob_t files;
+        snprintf(pattern, sizeof pattern, TEST_SOURCE_DIR "/tests/golden/op_%s_*.safetensors", names[i]);
+        if (!op_find(names[i]) || glob(pattern, 0, NULL, &files) != 0)
+            fail_msg("%s has no fixture", names[i]);
+        globfree(&files);
+    }
+}
+
 static void every_kernel_agrees_with_pytorch(void **state) {
     (void)state;
     glob_t files;
@@ -148,6 +167,7 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_kernel_agrees_with_pytorch)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_promised_op_has_fixtures),
+                                       cmocka_unit_test(every_kernel_agrees_with_pytorch)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
