@@ -318,6 +318,8 @@ static bool rle_text(parser *p, const char *text, size_t length) {
 static bool on_scalar(parser *p, const char *text, size_t length, bool is_string) {
     frame *f = top(p);
     switch (f->kind) {
+    case FRAME_SKIP:
+        return true;
     case FRAME_IMAGE:
         return image_value(p, f->field, text, length, is_string);
     case FRAME_CATEGORY:
