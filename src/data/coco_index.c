@@ -286,6 +286,10 @@ const coco_annotation *coco_index_annotation(const coco_index *index, uint32_t a
     return &index->tables.annotations[annotation];
 }
 
+bool coco_index_uses_crowd(const coco_index *index) {
+    return index->options.crowd_as_instances;
+}
+
 bool coco_index_usable(const coco_index *index, const coco_annotation *annotation) {
     return !annotation->dropped && (!annotation->crowd || index->options.crowd_as_instances) &&
            (annotation->mask_kind != COCO_MASK_NONE || !index->options.need_masks);

@@ -108,7 +108,12 @@ const char *coco_index_category_name(const coco_index *index, uint32_t category)
 uint32_t coco_index_annotation_count(const coco_index *index);
 uint64_t coco_index_annotations_in_file(const coco_index *index);
 const coco_annotation *coco_index_annotation(const coco_index *index, uint32_t annotation);
+/* Whether training uses the annotation: its box is good, its mask, too, where one is needed, and it is no crowd region
+ * (or those are used). */
 bool coco_index_usable(const coco_index *index, const coco_annotation *annotation);
+
+/* Whether crowd regions are used as ordinary objects (the option it was opened with). */
+bool coco_index_uses_crowd(const coco_index *index);
 
 /* COCO_MASK_POLYGONS: coordinates x,y pairs of all parts one after another; sizes[parts] counts the numbers
  * (2 per point) of each part, every one even and >= 6. */

@@ -97,9 +97,9 @@ void coco_index_report(const coco_index *index) {
     log_info("data", "%" PRIu64 " usable annotations, on %" PRIu64 " of the images", sum.usable,
              sum.images - sum.images_without_usable_annotations);
     if (sum.crowd)
-        log_info("data",
-                 "  %" PRIu64 " crowd regions (iscrowd 1): used only with DATASETS.CROWD_AS_INSTANCES True",
-                 sum.crowd);
+        log_info("data", "  %" PRIu64 " crowd regions (iscrowd 1), %s", sum.crowd,
+                 coco_index_uses_crowd(index) ? "used as instances"
+                                              : "not used (DATASETS.CROWD_AS_INSTANCES False)");
     if (sum.without_mask)
         log_info("data", "  %" PRIu64 " annotations without a valid mask", sum.without_mask);
     for (int i = 0; i < COCO_ISSUE_COUNT; i++)
