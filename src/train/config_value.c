@@ -349,16 +349,18 @@ static bool allowed_word(const char *list, const char *word) {
     }
 }
 
-/* NULL where the node is no acceptable string. */
-static const char *convert_string(const conversion *c, const config_node *node) {
-    if (node->is_list) return NULL;
+/* A scalar's text without the quotes a command line may have around it. NULL when memory is out. */
+static const char *unquoted(const conversion *c, const config_node *node) {
     const char *text = node->text;
     size_t n = strlen(text);
-    if (!node->quoted && n >= 2 && (*text == '"' || *text == '\'') && text[n - 1] == *text) {
-        text = config_copy(&c->cfg->memory, text + 1, n - 2);
-        if (!text) return NULL;
-    }
-    return is_utf8(text) && (!c->key->rule.one_of || allowed_word(c->key->rule.one_of, text)) ? text : NULL;
+    if (node->quoted || n < 2 || (*text != '"' && *text != '\'') || text[n - 1] != *text) return text;
+    return config_copy(&c->cfg->memory, text + 1, n - 2);
+}
+
+/* NULL where the node is no acceptable string. */
+static const char *convert_string(const conversion *c, const config_node *node) {
+    const char *text = node->is_list ? NULL : unquoted(c, node), *one_of = c->key->rule.one_of;
+    return text && is_utf8(text) && (!one_of || allowed_word(one_of, text)) ? text : NULL;
 }
 
 /* A list as it is; text as the list it spells: "(1, 2)", "1, 2" (not for strings), "" is empty, one value is
@@ -439,7 +441,7 @@ static bool convert_float_lists(const conversion *c, const config_node *node, co
 
 static bool convert_any(const conversion *c, const config_node *node, const char **out) {
     const config_node *list = node->is_list ? node : config_parse_list(&c->cfg->memory, node->text);
-    *out = list ? config_node_text(&c->cfg->memory, list) : node->text;
+    *out = list ? config_node_text(&c->cfg->memory, list) : unquoted(c, node);
     return *out && is_utf8(*out);
 }
 
