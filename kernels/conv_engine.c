@@ -1,6 +1,7 @@
 #include "conv_engine.h"
 
 #include "base/thread_pool.h"
+#include "conv_winograd.h"
 
 #include <string.h>
 
@@ -24,6 +25,37 @@ conv_panel conv_panel_at(const conv_panels *p, int64_t panel) {
     conv_panel at = {.first = from * lanes, .width = (to - from) * lanes, .vectors = (int)(to - from)};
     at.exist = conv_least(at.width, p->columns - at.first);
     return at;
+}
+
+/* --- the choice of the method, by shape ---------------------------------------------------------------------------- */
+
+void conv_apply(const conv_shape *shape, const float *x, const float *weight, const conv_epilogue *to,
+                void *scratch) {
+    if (conv_winograd_suits(shape))
+        conv_winograd(shape, x, weight, to, scratch);
+    else
+        conv_gather(shape, x, weight, to, scratch);
+}
+
+void conv_apply_transposed(const conv_shape *shape, const float *g, const uint8_t *live, const float *weight,
+                           const conv_epilogue *to, void *scratch) {
+    if (conv_winograd_suits(shape))
+        conv_winograd_transposed(shape, g, live, weight, to, scratch);
+    else
+        conv_gather_transposed(shape, g, live, weight, to, scratch);
+}
+
+/* Fewer valid images than the shape has can make the other method the better one, so there is room for both. */
+size_t conv_apply_scratch(const conv_shape *shape) {
+    size_t direct = conv_gather_scratch(shape),
+           fast = conv_winograd_suits(shape) ? conv_winograd_scratch(shape) : 0;
+    return direct > fast ? direct : fast;
+}
+
+size_t conv_apply_transposed_scratch(const conv_shape *shape) {
+    size_t direct = conv_gather_transposed_scratch(shape);
+    size_t fast = conv_winograd_suits(shape) ? conv_winograd_transposed_scratch(shape) : 0;
+    return direct > fast ? direct : fast;
 }
 
 /* --- the incoming gradient

@@ -66,6 +66,14 @@ size_t conv_backward_scratch(const conv_shape *shape, bool wants_x, bool wants_w
 /* --- for the files of the engine
  * ---------------------------------------------------------------------------------- */
 
+/* conv_apply and its transpose by direct sums, for every shape (conv_gather.c). */
+void conv_gather(const conv_shape *shape, const float *x, const float *weight, const conv_epilogue *to,
+                 void *scratch);
+size_t conv_gather_scratch(const conv_shape *shape);
+void conv_gather_transposed(const conv_shape *shape, const float *g, const uint8_t *live, const float *weight,
+                            const conv_epilogue *to, void *scratch);
+size_t conv_gather_transposed_scratch(const conv_shape *shape);
+
 /* Columns in panels of at most 3 vectors, as even as possible. */
 typedef struct conv_panels {
     int64_t columns, vectors, count;

@@ -431,8 +431,8 @@ static void run(gather *g, const conv_shape *v, void *scratch) {
     }
 }
 
-void conv_apply(const conv_shape *shape, const float *x, const float *weight, const conv_epilogue *to,
-                void *scratch) {
+void conv_gather(const conv_shape *shape, const float *x, const float *weight, const conv_epilogue *to,
+                 void *scratch) {
     gather g = gather_forward(shape);
     g.source = x;
     g.weight = weight;
@@ -440,8 +440,8 @@ void conv_apply(const conv_shape *shape, const float *x, const float *weight, co
     run(&g, shape, scratch);
 }
 
-void conv_apply_transposed(const conv_shape *shape, const float *g, const uint8_t *live, const float *weight,
-                           const conv_epilogue *to, void *scratch) {
+void conv_gather_transposed(const conv_shape *shape, const float *g, const uint8_t *live, const float *weight,
+                            const conv_epilogue *to, void *scratch) {
     gather job = gather_transposed(shape);
     job.source = g;
     job.live = live;
@@ -450,12 +450,12 @@ void conv_apply_transposed(const conv_shape *shape, const float *g, const uint8_
     run(&job, shape, scratch);
 }
 
-size_t conv_apply_scratch(const conv_shape *shape) {
+size_t conv_gather_scratch(const conv_shape *shape) {
     gather g = gather_forward(shape);
     return lay_out(&g, 0);
 }
 
-size_t conv_apply_transposed_scratch(const conv_shape *shape) {
+size_t conv_gather_transposed_scratch(const conv_shape *shape) {
     gather g = gather_transposed(shape);
     return lay_out(&g, 0);
 }

@@ -47,6 +47,12 @@ typedef struct micro_kernels {
      * floats for each pixel, run after run without gaps. */
     void (*outer[MICRO_MAX_VECTORS])(float *block, const float *left, const float *panel,
                                      const micro_runs *runs);
+    /* Winograd's transforms for 3x3 kernels and 2x2 outputs (conv_winograd.h), channel by channel; `channels` is a
+     * multiple of 16 for the first two, value [position][channel] of a result lies at out[position * stride + channel]. */
+    void (*winograd_input)(float *out, int64_t stride, const float *const pixels[16], int64_t channels);
+    void (*winograd_gradient)(float *out, int64_t stride, const float *const pixels[4], int64_t channels);
+    /* out [4][channels] from sums[position * stride + channel]; `channels` is a multiple of lanes. */
+    void (*winograd_output)(float *out, const float *sums, int64_t stride, int64_t channels);
     /* dest = relu?(block + add + bias) */
     void (*store)(const micro_store *to, const float *block);
 } micro_kernels;

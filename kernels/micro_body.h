@@ -41,7 +41,8 @@ ALWAYS_INLINE void dot(float *block, const micro_stretch *stretches, int64_t cou
             columns += vectors * MICRO_LANES;
 #pragma GCC unroll 8
             for (int m = 0; m < MICRO_ROWS; m++) {
-                vec left = row[m][i] - (vec){0}; /* a broadcast; with + the sign of zero would cost an addition */
+                vec left =
+                    row[m][i] - (vec){0}; /* a broadcast; with + the sign of zero would cost an addition */
 #pragma GCC unroll 3
                 for (int v = 0; v < vectors; v++) sum[m][v] += left * column[v];
             }
@@ -97,6 +98,72 @@ static void outer_3(float *block, const float *left, const float *panel, const m
     outer(block, left, panel, runs, 3);
 }
 
+/* B^T d B of the 4x4 pixels d. */
+static void winograd_input(float *out, int64_t stride, const float *const pixels[16], int64_t channels) {
+    for (int64_t c = 0; c < channels; c += MICRO_LANES) {
+        vec row[4][4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            vec d0 = load(pixels[j] + c), d1 = load(pixels[4 + j] + c), d2 = load(pixels[8 + j] + c),
+                d3 = load(pixels[12 + j] + c);
+            row[0][j] = d0 - d2;
+            row[1][j] = d1 + d2;
+            row[2][j] = d2 - d1;
+            row[3][j] = d1 - d3;
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            float *to = out + i * 4 * stride + c;
+            *(vec *)to = row[i][0] - row[i][2];
+            *(vec *)(to + stride) = row[i][1] + row[i][2];
+            *(vec *)(to + 2 * stride) = row[i][2] - row[i][1];
+            *(vec *)(to + 3 * stride) = row[i][1] - row[i][3];
+        }
+    }
+}
+
+/* A g A^T of the 2x2 pixels g. */
+static void winograd_gradient(float *out, int64_t stride, const float *const pixels[4], int64_t channels) {
+    for (int64_t c = 0; c < channels; c += MICRO_LANES) {
+        vec row[4][2];
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            vec g0 = load(pixels[j] + c), g1 = load(pixels[2 + j] + c);
+            row[0][j] = g0;
+            row[1][j] = g0 + g1;
+            row[2][j] = g0 - g1;
+            row[3][j] = -g1;
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            float *to = out + i * 4 * stride + c;
+            *(vec *)to = row[i][0];
+            *(vec *)(to + stride) = row[i][0] + row[i][1];
+            *(vec *)(to + 2 * stride) = row[i][0] - row[i][1];
+            *(vec *)(to + 3 * stride) = -row[i][1];
+        }
+    }
+}
+
+/* A^T m A of the 4x4 sums m. */
+static void winograd_output(float *out, const float *sums, int64_t stride, int64_t channels) {
+    for (int64_t c = 0; c < channels; c += MICRO_LANES) {
+        vec row[2][4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            const float *m = sums + j * stride + c;
+            vec m1 = load(m + 4 * stride), m2 = load(m + 8 * stride);
+            row[0][j] = load(m) + m1 + m2;
+            row[1][j] = m1 - m2 - load(m + 12 * stride);
+        }
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            *(vec *)(out + 2 * i * channels + c) = row[i][0] + row[i][1] + row[i][2];
+            *(vec *)(out + (2 * i + 1) * channels + c) = row[i][1] - row[i][2] - row[i][3];
+        }
+    }
+}
+
 static void store(const micro_store *to, const float *block) {
     for (int m = 0; m < to->rows; m++, block += to->width) {
         float *dest = to->dest[m];
@@ -123,4 +190,7 @@ const micro_kernels MICRO_SET = {.name = MICRO_NAME,
                                  .rows = MICRO_ROWS,
                                  .dot = {dot_1, dot_2, dot_3},
                                  .outer = {outer_1, outer_2, outer_3},
+                                 .winograd_input = winograd_input,
+                                 .winograd_gradient = winograd_gradient,
+                                 .winograd_output = winograd_output,
                                  .store = store};

@@ -20,6 +20,10 @@ static const conv_run_size sizes[] = {
     {3, 1, 1, 2500, 1700, 1, 1, {1, 0, 1, true}, true, false}, /* weights packed in groups of panels */
     {1, 5, 6, 2100, 20, 1, 1, {1, 0, 1, false}, true, false},  /* gradient in groups of columns */
     {1, 1, 1, 12, 15, 40, 41, {1, 39, 1, false}, true, false}, /* far more taps than pixels */
+    {2, 19, 27, 48, 32, 3, 3, {1, 1, 1, true}, true, true},    /* Winograd, odd sizes */
+    {1, 24, 21, 32, 80, 3, 3, {1, 0, 1, false}, false, false}, /* without padding */
+    {9, 7, 8, 64, 112, 3, 3, {1, 2, 1, true}, true, false},    /* with more than usual */
+    {1, 1, 400, 32, 32, 3, 3, {1, 1, 1, false}, true, false},  /* one row */
     {1, 300, 1, 5, 4, 1, 1, {1, 0, 1, false}, true, false},    /* one column */
     {2, 9, 8, 70, 50, 5, 1, {3, 2, 2, true}, true, false},     /* flat kernel with everything */
 };

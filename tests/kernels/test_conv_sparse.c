@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 static const conv_run_size head = {2, 20, 31, 24, 30, 3, 3, {1, 1, 1, true}, true, true};
+static const conv_run_size wide = {2, 21, 30, 32, 48, 3, 3, {1, 1, 1, true}, true, true};
 static const conv_run_size strided = {1, 33, 30, 10, 12, 3, 3, {2, 1, 1, false}, true, false};
 static const conv_run_size pointwise = {1, 40, 50, 16, 3, 1, 1, {1, 0, 1, false}, true, false};
 
@@ -53,9 +54,9 @@ static void compare(const conv_run_size *size, int64_t every, bool accumulate) {
 
 static void test_all_shares(void **state) {
     (void)state;
-    const conv_run_size *sizes[] = {&head, &strided, &pointwise};
+    const conv_run_size *sizes[] = {&head, &wide, &strided, &pointwise};
     const int64_t every[] = {0, 1, 2, 3, 5, 50, 999};
-    for (int s = 0; s < 3; s++)
+    for (int s = 0; s < 4; s++)
         for (int e = 0; e < 7; e++)
             for (int accumulate = 0; accumulate <= 1; accumulate++) compare(sizes[s], every[e], accumulate);
 }
