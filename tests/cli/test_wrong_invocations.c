@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,11 @@ typedef struct invocation {
     const char *culprit; /* in the cause */
     const char *advice;  /* in the remedy */
 } invocation;
+
+#define TRAIN                                                                                                \
+    "maskrcnn~train~--config~" TEST_SOURCE_DIR "/configs/quickstart.yaml~OUTPUT_DIR~run~SOLVER.MAX_ITER~1"
+#define TRAIN_ON_SHAPES TRAIN "~DATASETS.TRAIN~shapes/annotations.json:shapes/images"
+#define TWO_RANKS "mpirun~--allow-run-as-root~--oversubscribe~-n~2~" TEST_PROGRAM
 
 static const invocation invocations[] = {
     {"maskrcnn", 64, "no command", "--help"},
@@ -56,6 +62,37 @@ static const invocation invocations[] = {
     {"maskrcnn~config~SEED~-1~INPUT.FORMAT~HSV", 78, "INPUT.FORMAT = HSV", NO_ADVICE},
     {"maskrcnn~config~--out~no/such/folder/c.yaml", 73, "no/such/folder/c.yaml", NO_ADVICE},
     {"maskrcnn~config~--config~line\nbreak\x1B.yaml", 66, "line?break?.yaml", NO_ADVICE},
+    {"maskrcnn~train", 64, "--config FILE is missing", NO_ADVICE},
+    {"maskrcnn~train~--config~none.yaml", 66, "none.yaml", NO_ADVICE},
+    {TRAIN_ON_SHAPES "~--wieghts~x", 64, "--wieghts", "--weights?"},
+    {TRAIN_ON_SHAPES "~--device~abacus", 64, "--device abacus", "cpu|cuda"},
+    {TRAIN_ON_SHAPES "~--device~cuda", 69, "cuda", "--device cpu"},
+    {TRAIN "~DATASETS.TRAIN~()", 78, "DATASETS.TRAIN", "ANNOTATIONS.json:IMAGE_DIR"},
+    {TRAIN "~DATASETS.TRAIN~nosuch", 78, "nosuch", "ANNOTATIONS.json:IMAGE_DIR"},
+    {TRAIN "~DATASETS.TRAIN~gone.json:shapes/images", 66, "gone.json", NO_ADVICE},
+    {TRAIN "~DATASETS.TRAIN~shapes/annotations.json:gone", 66, "gone", NO_ADVICE},
+    {TRAIN "~DATASETS.TRAIN~cut.json:shapes/images", 65, "cut.json", NO_ADVICE},
+    {TRAIN "~DATASETS.TRAIN~garbage.yaml:shapes/images", 65, "garbage.yaml", NO_ADVICE},
+    {TRAIN_ON_SHAPES "~--weights~gone.safetensors", 66, "gone.safetensors", NO_ADVICE},
+    {TRAIN_ON_SHAPES "~--weights~garbage.safetensors", 65, "garbage.safetensors", NO_ADVICE},
+    {TRAIN_ON_SHAPES "~--weights~torch.pth", 65, "torch.pth", "convert"},
+    {TRAIN_ON_SHAPES "~MODEL.WEIGHTS~detectron2://R-50.pkl", 66, "detectron2://R-50.pkl", "--weights"},
+    {TRAIN_ON_SHAPES "~OUTPUT_DIR~twice.yaml", 73, "twice.yaml", NO_ADVICE},
+    {TRAIN_ON_SHAPES "~OUTPUT_DIR~/proc/x", 73, "/proc/x", NO_ADVICE},
+    {TRAIN_ON_SHAPES "~MODEL.ROI_HEADS.NUM_CLASSES~2", 78, "MODEL.ROI_HEADS.NUM_CLASSES", NO_ADVICE},
+    {TWO_RANKS "~train~--config~" TEST_SOURCE_DIR "/configs/quickstart.yaml~SOLVER.IMS_PER_BATCH~3", 78,
+     "SOLVER.IMS_PER_BATCH", "multiple"},
+    {TWO_RANKS "~train~--config~none.yaml", 66, "none.yaml", NO_ADVICE},
+    {"maskrcnn~trace~--config~misspelt.yaml~--out~t", 78, "SOLVER.MAX_ITERS", NO_ADVICE},
+    {"maskrcnn~trace~--config~type.yaml", 64, "--out", NO_ADVICE},
+    {"maskrcnn~op~--in~a~--out~b", 64, "NAME is missing", NO_ADVICE},
+    {"maskrcnn~op~nmss~--in~a~--out~b", 64, "nmss", "nms?"},
+    {"maskrcnn~op~nms~--in~gone.safetensors~--out~b", 66, "gone.safetensors", NO_ADVICE},
+    {"maskrcnn~info~gone", 66, "gone", NO_ADVICE},
+    {"maskrcnn~info~garbage.safetensors", 65, "garbage.safetensors", NO_ADVICE},
+    {"maskrcnn~convert~garbage.safetensors", 64, "is missing", NO_ADVICE},
+    {"maskrcnn~synth~--out~twice.yaml~--images~2", 73, "twice.yaml", NO_ADVICE},
+    {"maskrcnn~synth~--out~x~--images~0", 64, "--images 0", NO_ADVICE},
 };
 
 static void write_text(const char *name, const char *text, int times) {
@@ -81,6 +118,9 @@ static const struct {
      "ELF\x02\x01\x01\n",
      1},
     {"deep.yaml", "[", 100000},
+    {"cut.json", "{\"images\": [{\"id\": 1, \"file_name\": \"a", 1},
+    {"garbage.safetensors", "garbage ", 100},
+    {"torch.pth", "PK\x03\x04 data ", 10},
 };
 
 /* Exactly one line that starts with `label`; returns what follows it, cut off at its end. */
@@ -160,19 +200,19 @@ static int make_files(void **state) {
     if (!mkdtemp(folder)) return -1;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         write_text(files[i].name, files[i].text, files[i].times);
-    return 0;
+    static program_run run;
+    run_program(&run, folder, "maskrcnn~synth~--out~shapes~--images~4", 20.0);
+    return run.code;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place) {
+    (void)info, (void)kind, (void)place;
+    return remove(path);
 }
 
 static int remove_files(void **state) {
     (void)state;
-    static const char *const made[] = {"resolved.yaml", "resolved_again.yaml"};
-    char path[512];
-    for (size_t i = 0; i < sizeof files / sizeof *files + 2; i++) {
-        size_t known = sizeof files / sizeof *files;
-        snprintf(path, sizeof path, "%s/%s", folder, i < known ? files[i].name : made[i - known]);
-        unlink(path);
-    }
-    return rmdir(folder);
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void) {
