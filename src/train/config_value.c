@@ -122,16 +122,26 @@ config_node *config_parse_list(config_block **memory, const char *text) {
     return list && !*skip_space(p) ? list : NULL;
 }
 
+/* Whether parse_item reads the text back as it stands. */
+static bool is_plain(const char *text) {
+    size_t n = strlen(text);
+    return n > 0 && !text[strcspn(text, ",()[]\"'")] && !isspace((unsigned char)text[0]) &&
+           !isspace((unsigned char)text[n - 1]);
+}
+
 /* Words are written as Python does, so that a YAML list and the table's default compare. */
 static void write_scalar(FILE *to, const config_node *node) {
-    if (node->quoted || !*node->text)
-        fprintf(to, "\"%s\"", node->text);
-    else if (strcmp(node->text, "true") == 0)
-        fputs("True", to);
-    else if (strcmp(node->text, "false") == 0)
-        fputs("False", to);
-    else
-        fputs(node->text, to);
+    if (!node->quoted && is_plain(node->text)) {
+        const char *text = node->text;
+        fputs(strcmp(text, "true") == 0 ? "True" : strcmp(text, "false") == 0 ? "False" : text, to);
+        return;
+    }
+    fputc('"', to);
+    for (const char *p = node->text; *p; p++) {
+        if (*p == '"' || *p == '\\') fputc('\\', to);
+        fputc(*p, to);
+    }
+    fputc('"', to);
 }
 
 static void write_node(FILE *to, const config_node *node) {
