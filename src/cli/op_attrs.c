@@ -13,7 +13,7 @@
 /* Channel orders have names too: where each channel comes from in RGB. */
 static const char *order_text(const op_attr *attr, const char *value) {
     if (strcmp(attr->name, "order") != 0) return value;
-    return strcmp(value, "RGB") == 0 ? "0,1,2" : strcmp(value, "BGR") == 0 ? "2,1,0" : value;
+    return strcasecmp(value, "RGB") == 0 ? "0,1,2" : strcasecmp(value, "BGR") == 0 ? "2,1,0" : value;
 }
 
 static status bad_value(const op_def *op, const op_attr *attr, const char *value, const char *expected) {
