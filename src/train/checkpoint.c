@@ -292,6 +292,5 @@ status checkpoint_load(param_store *store, checkpoint_state *state, const char *
     RETURN_IF_ERROR(weights_load(&report, store, file, cfg, classes, WEIGHTS_EXACT));
     RETURN_IF_ERROR(join(file, path, "momentum.safetensors"));
     RETURN_IF_ERROR(weights_load_momentum(store, file));
-    log_info("checkpoint", "resumed after iteration %lld from %s", (long long)state->iteration, path);
     return STATUS_OK;
 }

@@ -43,18 +43,19 @@ status setup_seed(config *cfg, const rank_env *env) {
     return config_set(cfg, "SEED", text);
 }
 
-status setup_model(mask_rcnn *model, const config *cfg, device *dev, const weights_classes *classes,
-                   weights_use use) {
+status setup_model(mask_rcnn *model, const config *cfg, device *dev, const char *weights,
+                   const weights_classes *classes, weights_use use) {
     mask_rcnn_spec spec;
     memset(model, 0, sizeof *model);
     RETURN_IF_ERROR(model_spec_from_config(&spec, cfg));
     RETURN_IF_ERROR(mask_rcnn_init(model, &spec));
     RETURN_IF_ERROR(param_store_allocate(&model->params, dev, true));
     param_store_initialise(&model->params, spec.seed);
-    if (cfg->MODEL_WEIGHTS[0] == '\0') {
+    if (!weights) return STATUS_OK;
+    if (!weights[0]) {
         log_info("weights", "random start values, seed %" PRIu64, spec.seed);
         return STATUS_OK;
     }
     weights_report report;
-    return weights_load(&report, &model->params, cfg->MODEL_WEIGHTS, cfg, classes, use);
+    return weights_load(&report, &model->params, weights, cfg, classes, use);
 }

@@ -231,7 +231,7 @@ static status run_graph(train_graph *step, step_memory *memory, mask_rcnn *model
 
 static status trace_model(const config *cfg, mask_rcnn *model, step_memory *memory, device *dev,
                           const char *batch_path, const char *out_path, bool shapes) {
-    RETURN_IF_ERROR(setup_model(model, cfg, dev, NULL, WEIGHTS_EXACT));
+    RETURN_IF_ERROR(setup_model(model, cfg, dev, cfg->MODEL_WEIGHTS, NULL, WEIGHTS_EXACT));
     step_shape shape;
     batch_file batch = {0};
     status s = STATUS_OK;

@@ -16,6 +16,7 @@
 #include "train/train_data.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,10 +38,11 @@ typedef struct trainer {
     grad_buckets *buckets;
     optimizer *opt;
     schedule rates;
-    metrics *log;           /* rank 0 only */
-    int64_t iteration;      /* the next one to run */
-    int64_t skipped_before; /* images replaced before a resume */
-    int64_t skipped_images; /* by all ranks in all */
+    metrics *log;              /* rank 0 only */
+    char checkpoint[PATH_MAX]; /* --resume goes on from it; "" starts anew */
+    int64_t iteration;         /* the next one to run */
+    int64_t skipped_before;    /* images replaced before a resume */
+    int64_t skipped_images;    /* by all ranks in all */
 } trainer;
 
 /* What one iteration found out. */
@@ -63,12 +65,29 @@ static bool is_first(const trainer *t) {
 
 /* --- preparing ----------------------------------------------------------------------------------------------------- */
 
+/* Finds what --resume goes on from. A run without a SEED of its own takes that of the checkpoint. */
+static status find_checkpoint(trainer *t) {
+    checkpoint_state state;
+    char seed[32];
+    RETURN_IF_ERROR(checkpoint_find_latest(t->checkpoint, t->cfg->OUTPUT_DIR));
+    if (!t->checkpoint[0]) {
+        log_info("checkpoint", "--resume: no checkpoint in %s yet, starting at iteration 0",
+                 t->cfg->OUTPUT_DIR);
+        return STATUS_OK;
+    }
+    if (t->cfg->SEED >= 0) return STATUS_OK;
+    RETURN_IF_ERROR(checkpoint_read_state(&state, t->checkpoint));
+    snprintf(seed, sizeof seed, "%" PRIu64, state.seed);
+    return config_set(t->cfg, "SEED", seed);
+}
+
 static status prepare_before_mpi(trainer *t) {
     config *cfg = t->cfg;
     RETURN_IF_ERROR(rank_env_read(&t->env));
     check_set_rank(t->env.rank);
     log_set_rank(t->env.rank);
     config_log_warnings(cfg);
+    if (t->options->resume) RETURN_IF_ERROR(find_checkpoint(t));
     RETURN_IF_ERROR(setup_seed(cfg, &t->env));
     RETURN_IF_ERROR(schedule_scale_to_ranks(cfg, t->env.size));
     RETURN_IF_ERROR(schedule_init(&t->rates, cfg));
@@ -118,13 +137,8 @@ static void digest_config(char digest[17], config *cfg) {
 }
 
 static status resume(trainer *t) {
-    char path[PATH_MAX], digest[17];
-    RETURN_IF_ERROR(checkpoint_find_latest(path, t->cfg->OUTPUT_DIR));
-    if (!path[0]) {
-        log_info("checkpoint", "--resume: no checkpoint in %s yet, starting at iteration 0",
-                 t->cfg->OUTPUT_DIR);
-        return STATUS_OK;
-    }
+    const char *path = t->checkpoint;
+    char digest[17];
     checkpoint_state state;
     RETURN_IF_ERROR(checkpoint_load(&t->model.params, &state, path, t->cfg, &t->data.classes));
     digest_config(digest, t->cfg);
@@ -183,8 +197,10 @@ static status prepare_model(trainer *t) {
     config *cfg = t->cfg;
     thread_pool_start(setup_thread_count(cfg, t->env.local_size));
     RETURN_IF_ERROR(prepare_output(t));
-    RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, &t->data.classes, WEIGHTS_START));
-    if (t->options->resume) RETURN_IF_ERROR(resume(t));
+    /* What a checkpoint replaces need not be there any more. */
+    RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS,
+                                &t->data.classes, WEIGHTS_START));
+    if (t->checkpoint[0]) RETURN_IF_ERROR(resume(t));
     step_shape largest = step_batch_largest(t->data.load, (int)(cfg->SOLVER_IMS_PER_BATCH / t->env.size));
     RETURN_IF_ERROR(step_memory_init(&t->memory, t->dev, &largest));
     RETURN_IF_ERROR(
@@ -283,7 +299,7 @@ static status stop_non_finite(trainer *t, train_graph *step, const step_result *
                  r->gradients.non_finite ? r->gradients.non_finite : "no parameter");
     error_set(STATUS_NON_FINITE, NULL,
               "iteration %" PRId64 ": not finite: total_loss %g (%s %g, %s %g, %s %g, %s %g, %s %g), lr %g; "
-                                   "first bad tensor: %s; images: %s",
+              "first bad tensor: %s; images: %s",
               t->iteration, r->total, loss_names[0], r->losses[0], loss_names[1], r->losses[1], loss_names[2],
               r->losses[2], loss_names[3], r->losses[3], loss_names[4], r->losses[4], r->lr, where, images);
     error_set_remedy("lower SOLVER.BASE_LR (0.02 is for 16 images, this batch has %" PRId64
