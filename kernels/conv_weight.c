@@ -3,12 +3,13 @@
  * panels of input channels, then every block of d_weight is summed over the slice's pixels in registers and
  * added to memory. A block is written by one tile, so the order of its sum is fixed.
  *
- * x is packed in one of two ways. Whole: the slice's rows of x with their padding, once for all taps, of
- * which each sees a shifted view. Gathered: the pixels that a tap reads, tap by tap; for sparse gradients
- * only those of live pixels. */
+ * x is packed in one of three ways. Whole: the slice's rows of x with their padding, once for all taps, of which each
+ * sees a shifted view. Gathered: the pixels that a tap reads, tap by tap; for sparse gradients only those of live pixels.
+ * Winograd: transformed tiles, whose 16 positions stand in for the taps; the sums are transformed back at the end. */
 #include "conv_engine.h"
 
 #include "base/thread_pool.h"
+#include "conv_winograd.h"
 
 #include <string.h>
 
@@ -18,6 +19,8 @@ enum {
     GROUP_COLUMNS = 2048,    /* input channels at a time */
     OUTPUT_BLOCKS = 16,      /* blocks of output channels in a tile */
     PACK_PIXELS = 64,
+    WINOGRAD_TILES = 256, /* of a slice */
+    PACK_TILES = 8,
 };
 
 typedef struct source_row {
@@ -37,13 +40,24 @@ typedef struct weights {
     int64_t slice_rows, packed_columns, packed_rows; /* output rows of a slice; at most so many packed rows */
     /* gathered */
     int64_t chunk; /* pixels at a time */
+    /* Winograd */
+    bool can_be_winograd;
+    int64_t all_tiles, tiles_h, tiles_w, tile_chunk;
     /* scratch */
-    int64_t *pixels;  /* the output pixels to visit, n_pixels of them */
-    float *left;      /* [output_blocks][slice pixels][micro rows] */
-    float *packed;    /* [panel][packed pixel][width] */
-    source_row *rows; /* [packed_rows] */
-    int64_t *starts;  /* of the runs */
+    int64_t *pixels;    /* the output pixels to visit, n_pixels of them */
+    float *left;        /* [output_blocks][slice pixels][micro rows] */
+    float *packed;      /* [panel][packed pixel][width] */
+    source_row *rows;   /* [packed_rows] */
+    int64_t *starts;    /* of the runs */
+    int64_t *tiles;     /* those with a live pixel */
+    float *zero;        /* [max(c,k)] */
+    float *sums;        /* Winograd: [k][position][c] */
+    float *transformed; /* [threads][PACK_TILES][position][k] */
     /* at present */
+    float *dest;            /* d_weight or sums */
+    int64_t positions;      /* taps or Winograd's positions */
+    int64_t left_positions; /* 1 or Winograd's positions */
+    int64_t n_tiles;
     int64_t n_pixels;
     int64_t first_panel, end_panel;
     int64_t first, count;  /* in pixels */
@@ -61,6 +75,17 @@ static int64_t at_least_1(int64_t x) {
 static int64_t packed_rows_for(const conv_shape *v, int64_t rows) {
     int64_t images = conv_least(rows, conv_tiles(rows, at_least_1(v->ho)) + 1);
     return rows * v->stride + images * ((v->r - 1) * v->dilation + 1);
+}
+
+static void choose_winograd_sizes(weights *w) {
+    const conv_shape *v = &w->v;
+    w->can_be_winograd = conv_winograd_suits(v);
+    if (!w->can_be_winograd) return;
+    w->tiles_h = conv_tiles(v->ho, 2);
+    w->tiles_w = conv_tiles(v->wo, 2);
+    w->all_tiles = v->n * w->tiles_h * w->tiles_w;
+    int64_t fit = PACKED_FLOATS / (at_least_1(w->group_columns) * WINOGRAD_POSITIONS);
+    w->tile_chunk = at_least_1(conv_least(conv_least(WINOGRAD_TILES, w->all_tiles), fit));
 }
 
 static void choose_sizes(weights *w) {
@@ -83,16 +108,33 @@ static void choose_sizes(weights *w) {
     /* Whole only where it packs less than gathering, and within bounds (dilation can make it huge). */
     w->can_be_whole = w->packed_rows * w->packed_columns < w->slice_rows * v->wo * w->taps &&
                       w->packed_rows * w->packed_columns <= 2 * PACKED_FLOATS / columns;
+    choose_winograd_sizes(w);
+}
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
 }
 
 static uintptr_t lay_out(weights *w, uintptr_t at) {
     const conv_shape *v = &w->v;
-    int64_t whole = w->can_be_whole ? w->packed_rows * w->packed_columns : 0, gathered = w->chunk * w->taps;
-    int64_t pixels = w->can_be_whole && w->slice_rows * v->wo > w->chunk ? w->slice_rows * v->wo : w->chunk;
+    int64_t size = sizeof(float), outputs = w->output_blocks * w->micro->rows;
+    int64_t packed = w->chunk * w->taps, left = w->chunk;
+    if (w->can_be_whole) {
+        packed = larger(packed, w->packed_rows * w->packed_columns);
+        left = larger(left, w->slice_rows * v->wo);
+    }
+    if (w->can_be_winograd) {
+        packed = larger(packed, w->tile_chunk * WINOGRAD_POSITIONS);
+        left = larger(left, w->tile_chunk * WINOGRAD_POSITIONS);
+        w->tiles = conv_take(&at, w->all_tiles * (int64_t)sizeof *w->tiles);
+        w->zero = conv_take(&at, larger(v->c, v->k) * size);
+        w->sums = conv_take(&at, v->k * WINOGRAD_POSITIONS * v->c * size);
+        w->transformed = conv_take(&at, thread_pool_size() * PACK_TILES * WINOGRAD_POSITIONS * v->k * size);
+    }
     w->panel = conv_take(&at, w->panels.count * (int64_t)sizeof *w->panel);
     w->pixels = conv_take(&at, v->n * v->ho * v->wo * (int64_t)sizeof *w->pixels);
-    w->left = conv_take(&at, w->output_blocks * w->micro->rows * pixels * 4);
-    w->packed = conv_take(&at, (whole > gathered ? whole : gathered) * w->group_columns * 4);
+    w->left = conv_take(&at, outputs * left * size);
+    w->packed = conv_take(&at, packed * w->group_columns * size);
     w->rows = conv_take(&at, (w->can_be_whole ? w->packed_rows : 0) * (int64_t)sizeof *w->rows);
     w->starts = conv_take(&at, (w->can_be_whole ? w->slice_rows : 0) * (int64_t)sizeof *w->starts);
     return at;
@@ -163,6 +205,54 @@ static void pack_gathered(void *context, int64_t tile, int thread) {
     }
 }
 
+/* Transforms the pixels of x under a tile, panel by panel. */
+static void pack_winograd_input(const weights *w, int64_t i, const float *const pixels[WINOGRAD_POSITIONS]) {
+    const float *from[WINOGRAD_POSITIONS];
+    for (int64_t panel = w->first_panel; panel < w->end_panel; panel++) {
+        const conv_panel *p = &w->panel[panel];
+        float *out =
+            w->packed + (p->first - w->panel[w->first_panel].first) * w->packed_pixels + i * p->width;
+        for (int j = 0; j < WINOGRAD_POSITIONS; j++) from[j] = pixels[j] + p->first;
+        w->micro->winograd_input(out, w->count * p->width, from, p->width);
+    }
+}
+
+/* Transforms tile i of the slice: x into its place, g into transformed [position][k]. */
+static void pack_winograd_tile(const weights *w, int64_t i, float *transformed) {
+    const conv_shape *v = &w->v;
+    int64_t tile = w->tiles[w->first + i], image = tile / (w->tiles_h * w->tiles_w);
+    int64_t row = tile / w->tiles_w % w->tiles_h * 2, column = tile % w->tiles_w * 2;
+    const float *pixels[WINOGRAD_POSITIONS];
+    conv_winograd_pixels(pixels, w->to.x + image * v->h * v->w * v->c, (int64_t[]){v->h, v->w, v->c},
+                         row - v->pad, column - v->pad, w->zero);
+    pack_winograd_input(w, i, pixels);
+    for (int64_t j = 0; j < 4; j++) {
+        bool inside = row + j / 2 < v->ho && column + j % 2 < v->wo;
+        pixels[j] =
+            inside ? w->to.g + ((image * v->ho + row + j / 2) * v->wo + column + j % 2) * v->k : w->zero;
+    }
+    w->micro->winograd_gradient(transformed, v->k, pixels, v->k);
+}
+
+/* PACK_TILES tiles; g goes through a buffer, because single tiles would touch one line in each of many pages. */
+static void pack_winograd(void *context, int64_t index, int thread) {
+    const weights *w = context;
+    int64_t k = w->v.k, rows = w->micro->rows, first = index * PACK_TILES,
+            count = conv_least(PACK_TILES, w->count - first);
+    float *transformed = w->transformed + thread * PACK_TILES * WINOGRAD_POSITIONS * k;
+    for (int64_t i = 0; i < count; i++)
+        pack_winograd_tile(w, first + i, transformed + i * WINOGRAD_POSITIONS * k);
+    for (int64_t block = 0; block < w->output_blocks; block++) {
+        for (int64_t position = 0; position < WINOGRAD_POSITIONS; position++) {
+            float *out = w->left + ((block * WINOGRAD_POSITIONS + position) * w->count + first) * rows;
+            for (int64_t i = 0; i < count; i++)
+                pack_left_block(out + i * rows,
+                                transformed + (i * WINOGRAD_POSITIONS + position) * k + block * rows,
+                                k - block * rows, rows);
+        }
+    }
+}
+
 /* Lists the rows of x that output rows [first, first + count) need, image by image, and where their runs
  * start. */
 static void list_rows(weights *w, int64_t first, int64_t count) {
@@ -186,35 +276,36 @@ static void list_rows(weights *w, int64_t first, int64_t count) {
  * ---------------------------------------------------------------------------------------------------------
  */
 
-/* A panel, a tap and OUTPUT_BLOCKS blocks of output channels. */
+/* A panel, a position and OUTPUT_BLOCKS blocks of output channels. */
 static void sum_tile(void *context, int64_t tile, int thread) {
     (void)thread;
     _Alignas(64) float block[MICRO_MAX_BLOCK];
     const weights *w = context;
-    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), group = tile % groups,
-            tap = tile / groups % w->taps;
-    conv_panel p = w->panel[w->first_panel + tile / (groups * w->taps)];
-    int64_t group_first = w->panel[w->first_panel].first;
-    int64_t shift = w->whole ? tap / w->v.s * w->v.dilation * w->packed_columns + tap % w->v.s * w->v.dilation
-                             : tap * w->count;
+    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), group = tile % groups;
+    int64_t position = tile / groups % w->positions, rows = w->micro->rows;
+    conv_panel p = w->panel[w->first_panel + tile / (groups * w->positions)];
+    int64_t group_first = w->panel[w->first_panel].first, shift = position * w->count;
+    if (w->whole)
+        shift = position / w->v.s * w->v.dilation * w->packed_columns + position % w->v.s * w->v.dilation;
     const float *panel = w->packed + (p.first - group_first) * w->packed_pixels + shift * p.width;
-    int64_t rows = w->micro->rows, end = conv_least((group + 1) * OUTPUT_BLOCKS, w->output_blocks);
+    int64_t end = conv_least((group + 1) * OUTPUT_BLOCKS, w->output_blocks);
     for (int64_t b = group * OUTPUT_BLOCKS; b < end; b++) {
         micro_store to = {
             .rows = (int)conv_least(rows, w->v.k - b * rows), .columns = p.exist, .width = p.width};
         for (int m = 0; m < to.rows; m++) {
-            to.dest[m] = w->to.d_weight + ((b * rows + m) * w->taps + tap) * w->v.c + p.first;
+            to.dest[m] = w->dest + ((b * rows + m) * w->positions + position) * w->v.c + p.first;
             to.add[m] = w->overwrites ? NULL : to.dest[m];
             for (int64_t i = 0; i < p.exist; i += 16) __builtin_prefetch(to.dest[m] + i, 1);
         }
-        w->micro->outer[p.vectors - 1](block, w->left + b * w->count * rows, panel, &w->runs);
+        int64_t left = b * w->left_positions + (w->left_positions > 1 ? position : 0);
+        w->micro->outer[p.vectors - 1](block, w->left + left * w->count * rows, panel, &w->runs);
         w->micro->store(&to, block);
     }
 }
 
 static void sum_slice(weights *w) {
-    parallel_for((w->end_panel - w->first_panel) * w->taps * conv_tiles(w->output_blocks, OUTPUT_BLOCKS),
-                 sum_tile, w);
+    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS);
+    parallel_for((w->end_panel - w->first_panel) * w->positions * groups, sum_tile, w);
     w->overwrites = false;
 }
 
@@ -232,40 +323,87 @@ static void visit_whole(weights *w) {
     }
 }
 
+static const int64_t one_start = 0;
+
 static void visit_gathered(weights *w) {
-    static const int64_t start = 0;
     for (w->first = 0; w->first < w->n_pixels; w->first += w->chunk) {
         w->count = conv_least(w->chunk, w->n_pixels - w->first);
         w->packed_pixels = w->count * w->taps;
-        w->runs = (micro_runs){.start = &start, .count = 1, .length = w->count, .step = 1};
+        w->runs = (micro_runs){.start = &one_start, .count = 1, .length = w->count, .step = 1};
         parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_left, w);
         parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_gathered, w);
         sum_slice(w);
     }
 }
 
+static void visit_winograd(weights *w) {
+    for (w->first = 0; w->first < w->n_tiles; w->first += w->tile_chunk) {
+        w->count = conv_least(w->tile_chunk, w->n_tiles - w->first);
+        w->packed_pixels = w->count * WINOGRAD_POSITIONS;
+        w->runs = (micro_runs){.start = &one_start, .count = 1, .length = w->count, .step = 1};
+        parallel_for(conv_tiles(w->count, PACK_TILES), pack_winograd, w);
+        sum_slice(w);
+    }
+}
+
+static void transform_back(void *context, int64_t block, int thread) {
+    (void)thread;
+    const weights *w = context;
+    int64_t rows = w->micro->rows;
+    conv_winograd_kernel_gradient(w->to.d_weight, w->sums, w->v.c, block * rows,
+                                  conv_least(rows, w->v.k - block * rows), w->to.accumulate);
+}
+
+static bool tile_is_live(const weights *w, int64_t tile) {
+    const conv_shape *v = &w->v;
+    int64_t image = tile / (w->tiles_h * w->tiles_w);
+    int64_t row = tile / w->tiles_w % w->tiles_h * 2, column = tile % w->tiles_w * 2;
+    for (int64_t p = row; p < conv_least(row + 2, v->ho); p++)
+        for (int64_t q = column; q < conv_least(column + 2, v->wo); q++)
+            if (w->to.live[(image * v->ho + p) * v->wo + q]) return true;
+    return false;
+}
+
+/* Lists what there is to visit and takes the method with the fewest products. */
+static bool choose_method(weights *w) {
+    const conv_shape *v = &w->v;
+    int64_t all = v->n * v->ho * v->wo;
+    for (int64_t pixel = 0; pixel < all; pixel++)
+        if (!w->to.live || w->to.live[pixel]) w->pixels[w->n_pixels++] = pixel;
+    for (int64_t tile = 0; tile < w->all_tiles && w->can_be_winograd; tile++)
+        if (!w->to.live || tile_is_live(w, tile)) w->tiles[w->n_tiles++] = tile;
+    w->whole = w->can_be_whole && w->n_pixels > all / 4 * 3;
+    return w->can_be_winograd && w->n_tiles * WINOGRAD_POSITIONS < w->n_pixels * w->taps;
+}
+
 void conv_weight_backward(const conv_shape *shape, const conv_weight_gradient *to, void *scratch) {
     weights w = {.v = *shape, .to = *to};
     choose_sizes(&w);
     lay_out(&w, (uintptr_t)scratch);
-    int64_t all = shape->n * shape->ho * shape->wo;
     for (int64_t i = 0; i < w.panels.count; i++) w.panel[i] = conv_panel_at(&w.panels, i);
-    for (int64_t pixel = 0; pixel < all; pixel++)
-        if (!to->live || to->live[pixel]) w.pixels[w.n_pixels++] = pixel;
+    bool winograd = choose_method(&w);
     if (w.n_pixels == 0 && !to->accumulate)
         memset(to->d_weight, 0, (size_t)(shape->k * w.taps * shape->c) * sizeof *to->d_weight);
     if (w.n_pixels == 0) return;
-    w.whole = w.can_be_whole && w.n_pixels > all / 4 * 3;
+    w.whole = w.whole && !winograd;
+    w.dest = winograd ? w.sums : to->d_weight;
+    w.positions = winograd ? WINOGRAD_POSITIONS : w.taps;
+    w.left_positions = winograd ? WINOGRAD_POSITIONS : 1;
+    if (winograd) memset(w.zero, 0, (size_t)larger(shape->c, shape->k) * sizeof *w.zero);
     for (w.first_panel = 0; w.first_panel < w.panels.count; w.first_panel = w.end_panel) {
         w.end_panel = conv_least(w.first_panel + w.group_panels, w.panels.count);
-        w.overwrites = !to->accumulate;
-        if (w.whole)
+        w.overwrites = winograd || !to->accumulate;
+        if (winograd)
+            visit_winograd(&w);
+        else if (w.whole)
             visit_whole(&w);
         else
             visit_gathered(&w);
     }
+    if (winograd) parallel_for(w.output_blocks, transform_back, &w);
 }
 
+/* Fewer valid images than the shape has pack no more, so the largest number of them is enough. */
 size_t conv_weight_backward_scratch(const conv_shape *shape) {
     weights w = {.v = *shape};
     choose_sizes(&w);
