@@ -119,6 +119,13 @@ def ops(options):
 
 
 @fixture()
+def detection(options):
+    """Proposals, targets of anchors, RoIs and masks by detectron2 and torchvision. Needs both, torch, pycocotools, safetensors, Pillow."""
+    from golden_detection import write_all
+    write_all(path)
+
+
+@fixture()
 def pillow_resize(options):
     """8-bit RGB pictures as Pillow resizes them with BILINEAR. Needs numpy and Pillow.
 
