@@ -5,10 +5,13 @@
  *   blob     u8  [bytes] the payloads, each at an offset that is a multiple of 4
  *
  * Polygon payload: i32 parts, then per part: i32 points, f32 x,y pairs. Coordinates are continuous, in pixels
- * of the ORIGINAL image (upright, before resize and flip). The object is the union of its parts. Bitmap
- * payload: `height` rows of (width+7)/8 bytes, least significant bit first, spare bits 0; a crop of the
+ * of the ORIGINAL image (upright, before resize and flip). The object is the union of its parts.
+ *
+ * Bitmap payload: `height` rows of (width+7)/8 bytes, least significant bit first, spare bits 0; a crop of the
  * original image whose top left pixel is (x0, y0). Pixels outside the crop are background. A crop of 0x0 is
- * an empty mask. Numbers are little-endian; the blob itself must be aligned to 4. */
+ * an empty mask.
+ *
+ * Numbers are little-endian; the blob itself must be aligned to 4. */
 #ifndef DATA_GT_MASKS_H
 #define DATA_GT_MASKS_H
 

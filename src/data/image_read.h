@@ -1,18 +1,23 @@
 /* JPEG and PNG files as upright RGB8 pixels. The type is told by the first bytes, never by the name.
  *
  * What comes out is always [height,width,3], RGB, 8 bits, turned upright by its EXIF orientation:
- *   gray              copied to the three channels
- *   CMYK, YCCK        R = C*K/255 (rounded), and so on, on inverted values as every Adobe JPEG stores them; a
- * CMYK file without Adobe's marker is taken as not inverted. No ICC profile is applied anywhere. 16 bits per
- * sample (PNG)  the high byte palette           its colours; 1, 2 and 4 bits of gray are scaled to 0..255
- *   alpha, tRNS       dropped: the colour under it stays, nothing is blended; gamma and background are
- * ignored JPEG decoding is libjpeg-turbo's default: slow integer DCT, fancy upsampling.
+ *
+ *   gray         copied to the three channels; 1, 2 and 4 bits scaled to 0..255
+ *   palette      its colours
+ *   16 bits      (PNG) the high byte
+ *   alpha, tRNS  dropped: the colour under it stays, nothing is blended; gamma and background are ignored
+ *   CMYK, YCCK   R = C*K/255 (rounded), and so on, of inverted values as every Adobe JPEG stores them; a file
+ *                without Adobe's marker is taken as not inverted
+ *
+ * No ICC profile is applied. JPEG decoding is libjpeg-turbo's default: slow integer DCT, fancy upsampling.
  *
  * A file is never trusted: sizes are checked before anything is allocated; the number of scans of a JPEG and
  * the chunks of a PNG are limited. A file that is cut off, or whose compressed data are corrupt, is an error,
- * not gray pixels. Errors: STATUS_NO_INPUT (cannot be opened), STATUS_IO, STATUS_DATA (not an image, damaged,
- * over a limit, of a kind that is not supported), STATUS_OS (memory); the cause names the file where a path
- * is given. */
+ * not gray pixels; what costs no pixel (stray bytes before a marker, a damaged ICC profile, a missing end
+ * marker, a progressive refinement that stops early) is let pass.
+ *
+ * Errors: STATUS_NO_INPUT (cannot be opened), STATUS_IO, STATUS_DATA (not an image, damaged, over a limit, of
+ * a kind that is not supported), STATUS_OS (memory); the cause names the file where a path is given. */
 #ifndef DATA_IMAGE_READ_H
 #define DATA_IMAGE_READ_H
 

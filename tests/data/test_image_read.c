@@ -327,6 +327,59 @@ static void bombs_are_refused_before_memory_is_asked_for(void **state) {
     assert_int_equal(image_decode_header(&header, jpeg, sizeof jpeg, &few), STATUS_DATA);
 }
 
+static void read_seed(uint8_t **bytes, size_t *size, const char *name) {
+    char path[PATH_MAX], *text;
+    make_path(path, "%s/tests/fuzz/seeds/jpeg/%s", TEST_SOURCE_DIR, name);
+    assert_int_equal(read_file(&text, size, path, 1 << 20), STATUS_OK);
+    *bytes = (uint8_t *)text;
+}
+
+static void scans_of_a_jpeg_are_limited(void **state) {
+    (void)state;
+    uint8_t *bytes;
+    size_t size;
+    image_buffer image = {0};
+    image_limits limits = image_limits_default();
+    read_seed(&bytes, &size, "progressive"); /* ten scans */
+    limits.max_jpeg_scans = 10;
+    assert_int_equal(image_decode(&image, bytes, size, &limits), STATUS_OK);
+    limits.max_jpeg_scans = 9;
+    assert_int_equal(image_decode(&image, bytes, size, &limits), STATUS_DATA);
+    assert_non_null(strstr(error_cause(), "more than the limit of 9 scans"));
+    free(bytes);
+    image_buffer_release(&image);
+}
+
+/* 140 KB of application segments in front of orientation and size. */
+static void headers_may_be_long(void **state) {
+    (void)state;
+    uint8_t *bytes;
+    size_t size;
+    char path[] = "/tmp/test_image_read_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    read_seed(&bytes, &size, "exif_6");
+    static uint8_t segment[70000] = {0xff, 0xef, 0xff, 0xff};
+    assert_int_equal(write_all(fd, bytes, 2, path), STATUS_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(write_all(fd, segment, 2 + 65535, path), STATUS_OK);
+    assert_int_equal(write_all(fd, bytes + 2, size - 2, path), STATUS_OK);
+    image_header header;
+    assert_int_equal(image_read_header(&header, path, NULL), STATUS_OK);
+    assert_int_equal(header.orientation, 6);
+    assert_int_equal(header.height, 26);
+    assert_int_equal(header.width, 18);
+    image_buffer image = {0};
+    assert_int_equal(image_read(&image, path, NULL), STATUS_OK);
+    assert_int_equal(image.height, 26);
+    image_limits limits = image_limits_default();
+    limits.max_file_bytes = 100000;
+    assert_int_equal(image_read(&image, path, &limits), STATUS_DATA);
+    close(fd);
+    unlink(path);
+    free(bytes);
+    image_buffer_release(&image);
+}
+
 static void other_formats_are_named(void **state) {
     (void)state;
     image_buffer image = {0};
@@ -436,6 +489,8 @@ int main(void) {
         cmocka_unit_test(exif_orientations_give_one_picture),
         cmocka_unit_test(every_png_of_pngsuite),
         cmocka_unit_test(bombs_are_refused_before_memory_is_asked_for),
+        cmocka_unit_test(scans_of_a_jpeg_are_limited),
+        cmocka_unit_test(headers_may_be_long),
         cmocka_unit_test(other_formats_are_named),
         cmocka_unit_test(every_cut_and_every_flipped_byte_of_a_png),
         cmocka_unit_test(orientations_turn_pixels),
