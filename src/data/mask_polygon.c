@@ -24,7 +24,8 @@ typedef struct fine_point {
 static int round_to_grid(double pixels) {
     if (pixels < -MAX_PIXELS_OFF) pixels = -MAX_PIXELS_OFF;
     if (pixels > MAX_PIXELS_OFF) pixels = MAX_PIXELS_OFF;
-    return (int)(FINE * pixels + 0.5);
+    double fine = FINE * pixels; /* alone: fused with the sum, it would be rounded once less */
+    return (int)(fine + 0.5);
 }
 
 /* The outline crosses column c at fine row v; rows are rounded up to the next pixel centre. */
@@ -46,19 +47,21 @@ static int last_column(int u_high, int width) {
     return u_high < FINE_RIGHT ? -1 : smaller((u_high - FINE_RIGHT) / FINE, width - 1);
 }
 
+/* start + slope * t on the grid, rounded twice as written. */
+static int step_along(int start, double slope, int t) {
+    double rise = slope * t;
+    return (int)(start + rise + 0.5);
+}
+
 /* Edge at most as high as wide, a.x <= b.x: one grid point per fine column. */
 static void walk_flat_edge(crossing_sink *sink, fine_point a, fine_point b) {
     double slope = (double)(b.y - a.y) / (b.x - a.x);
     int last = last_column(b.x, sink->width);
     for (int c = first_column(a.x); c <= last; c++) {
         int t = FINE * c + FINE_LEFT - a.x;
-        int before = (int)(a.y + slope * t + 0.5), after = (int)(a.y + slope * (t + 1) + 0.5);
+        int before = step_along(a.y, slope, t), after = step_along(a.y, slope, t + 1);
         cross_column(sink, c, smaller(before, after));
     }
-}
-
-static int steep_x(fine_point a, double slope, int t) {
-    return (int)(a.x + slope * t + 0.5);
 }
 
 /* Edge higher than wide, a.y <= b.y: one grid point per fine row; the step across a column's centre line is
@@ -66,15 +69,15 @@ static int steep_x(fine_point a, double slope, int t) {
 static void walk_steep_edge(crossing_sink *sink, fine_point a, fine_point b) {
     int rows = b.y - a.y;
     double slope = (double)(b.x - a.x) / rows;
-    int start = steep_x(a, slope, 0), end = steep_x(a, slope, rows);
+    int start = step_along(a.x, slope, 0), end = step_along(a.x, slope, rows);
     bool rising = end > start;
     int last = last_column(rising ? end : start, sink->width);
     for (int c = first_column(rising ? start : end); c <= last; c++) {
         int u = FINE * c + FINE_LEFT; /* after the step x > u when rising, x <= u when falling */
         double guess = (u + 0.5 - a.x) / slope;
         int t = guess < 1 ? 1 : guess > rows ? rows : (int)guess;
-        while (t > 1 && (steep_x(a, slope, t - 1) > u) == rising) t--;
-        while (t < rows && (steep_x(a, slope, t) > u) != rising) t++;
+        while (t > 1 && (step_along(a.x, slope, t - 1) > u) == rising) t--;
+        while (t < rows && (step_along(a.x, slope, t) > u) != rising) t++;
         cross_column(sink, c, a.y + t - 1);
     }
 }
@@ -229,7 +232,9 @@ typedef struct placing {
 } placing;
 
 static fine_point place_point(const float *xy, const placing *p) {
-    double x = xy[0] * p->frame.scale_x + p->frame.shift_x, y = xy[1] * p->frame.scale_y + p->frame.shift_y;
+    double x = xy[0] * p->frame.scale_x, y = xy[1] * p->frame.scale_y;
+    x += p->frame.shift_x;
+    y += p->frame.shift_y;
     return (fine_point){round_to_grid((x - p->low_x) * p->ratio_x),
                         round_to_grid((y - p->low_y) * p->ratio_y)};
 }
