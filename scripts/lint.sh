@@ -17,9 +17,9 @@ sources=("${c_files[@]}" "${cuda_files[@]}")
 
 format=$(command -v clang-format-14 || command -v clang-format || true)
 if [ -n "$format" ] && "$format" --version | grep -q 'version 14\.'; then
-  for file in "${sources[@]}"; do
-    "$format" --dry-run -Werror "$file" 2>/dev/null || finding "$file: run $(basename "$format") -i on it"
-  done
+  while read -r file; do
+    finding "$file: run $(basename "$format") -i on it"
+  done < <("$format" --dry-run -Werror "${sources[@]}" 2>&1 | sed -n 's/^\([^: ]*\):[0-9]*:[0-9]*: error:.*/\1/p' | sort -u)
 else
   echo "skipped: formatting (clang-format 14 is not installed)"
 fi

@@ -238,6 +238,7 @@ static status apply_overrides(config *cfg, char *const *overrides, int n) {
 
 static status finish(config *cfg, status s) {
     if (s == STATUS_OK) s = config_check(cfg);
+    if (s == STATUS_OK) s = config_check_size(cfg);
     if (s != STATUS_OK) config_release(cfg);
     return s;
 }

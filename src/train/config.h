@@ -20,6 +20,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum {
+    CONFIG_FILE_LIMIT = 256 * 1024,     /* bytes of one file */
+    CONFIG_RESOLVED_LIMIT = 240 * 1024, /* bytes of the whole configuration written out */
+    CONFIG_DEPTH_LIMIT = 32
+};
+
 typedef struct config_ints {
     int64_t *values;
     int count;

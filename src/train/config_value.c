@@ -48,7 +48,7 @@ void config_memory_free(config_block *memory) {
 
 config_node *config_scalar(config_block **memory, const char *text, bool quoted) {
     config_node *node = config_alloc(memory, sizeof *node);
-    if (node) *node = (config_node){.text = text, .quoted = quoted, .weight = 1};
+    if (node) *node = (config_node){.text = text, .quoted = quoted, .weight = (int)strlen(text) + 4};
     return node;
 }
 

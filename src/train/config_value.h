@@ -20,7 +20,7 @@ typedef struct config_node {
     const char *text;
     struct config_node *first, *next; /* items; the item after this one */
     int count;
-    int weight; /* scalars in it, those behind aliases counted each time */
+    int weight; /* bytes of its text, what stands behind aliases counted each time */
 } config_node;
 
 /* A scalar node. NULL when memory is out. */
@@ -36,6 +36,9 @@ const char *config_node_text(config_block **memory, const config_node *node);
 /* Converts `node` to key's type, checks the key's rule and stores it in the config. `where` is "file:line: "
  * or "command line: " and starts the message; NULL stands for the table's own default. CONFIG, OS. */
 status config_store(config *cfg, int key, const config_node *node, const char *where);
+
+/* CONFIG where the resolved configuration would be too large to be read again. OS. */
+status config_check_size(const config *cfg);
 
 /* The member of a key. */
 void *config_member(config *cfg, int key);

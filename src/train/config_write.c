@@ -170,15 +170,31 @@ static void write_config(FILE *to, const config *cfg) {
     }
 }
 
-status config_write_yaml(const config *cfg, const char *path) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *to = open_memstream(&text, &size);
+/* The YAML text of a configuration; free() it. */
+static status yaml_text(char **text, size_t *size, const config *cfg) {
+    *text = NULL;
+    FILE *to = open_memstream(text, size);
     if (to) write_config(to, cfg);
-    if (!to || fclose(to) != 0) {
-        free(text);
-        return error_set(STATUS_OS, "free some memory and start again", "%s: out of memory", path);
-    }
+    if (to && fclose(to) == 0) return STATUS_OK;
+    free(*text);
+    return error_set(STATUS_OS, "free some memory and start again",
+                     "out of memory while writing the configuration");
+}
+
+status config_check_size(const config *cfg) {
+    char *text;
+    size_t size = 0;
+    RETURN_IF_ERROR(yaml_text(&text, &size, cfg));
+    free(text);
+    if (size <= CONFIG_RESOLVED_LIMIT) return STATUS_OK;
+    return error_set(STATUS_CONFIG, "shorten its longest values",
+                     "the resolved configuration is larger than %d KB", CONFIG_RESOLVED_LIMIT / 1024);
+}
+
+status config_write_yaml(const config *cfg, const char *path) {
+    char *text;
+    size_t size = 0;
+    RETURN_IF_ERROR(yaml_text(&text, &size, cfg));
     status s = write_file_atomic(path, text, size);
     free(text);
     return s;

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { NAME_LIMIT = 256, ANCHOR_LIMIT = 256, WEIGHT_LIMIT = 100000 };
+enum { NAME_LIMIT = 256, ANCHOR_LIMIT = 256, WEIGHT_LIMIT = CONFIG_FILE_LIMIT };
 
 /* A value that was given a name by &name. */
 typedef struct anchor {
@@ -157,6 +157,7 @@ static status read_sequence(reader *r, int depth, const char *key, config_node *
     config_node *list = config_alloc(r->memory, sizeof *list);
     if (!list) return out_of_memory(r);
     list->is_list = true;
+    list->weight = 4; /* brackets and a comma: an empty list has text too */
     config_node **end = &list->first;
     for (;;) {
         yaml_event_t event;
@@ -173,8 +174,8 @@ static status read_sequence(reader *r, int depth, const char *key, config_node *
         list->count++;
         list->weight += item->weight;
         if (list->weight > WEIGHT_LIMIT)
-            return error_set(STATUS_CONFIG, "no key needs that", "%s:%d: %s: more than %d values", r->name,
-                             line, key, WEIGHT_LIMIT);
+            return error_set(STATUS_CONFIG, "no key needs that", "%s:%d: %s: more than %d KB of text",
+                             r->name, line, key, WEIGHT_LIMIT / 1024);
     }
     *out = list;
     return STATUS_OK;

@@ -17,8 +17,6 @@ typedef struct config_document {
     config_entry *first, *last;
 } config_document;
 
-enum { CONFIG_FILE_LIMIT = 256 * 1024, CONFIG_DEPTH_LIMIT = 32 };
-
 /* Parses `size` bytes; `name` stands for the file in messages. Unknown and repeated keys, aliases of
  * sections, values blown up by aliases, tags that are not YAML's own, a second document, more than
  * CONFIG_DEPTH_LIMIT levels and bad syntax are refused with file:line. CONFIG, OS. */

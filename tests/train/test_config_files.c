@@ -174,6 +174,20 @@ static void test_limits(void **state) {
     config_release(&cfg);
     assert_int_equal(config_load_text(&cfg, "large.yaml", text, LIMIT + 1), STATUS_CONFIG);
     assert_non_null(strstr(error_cause(), "larger than 256 KB"));
+    /* Bytes that take four times as many when they are written out. */
+    memset(text, 1, 80000);
+    memcpy(text, "OUTPUT_DIR: \"", 13);
+    for (int i = 13; i < 80000 - 4; i += 4) memcpy(text + i, "\\x01", 4);
+    text[80000 - 3] = '"';
+    text[80000 - 2] = text[80000 - 1] = '\n';
+    assert_int_equal(config_load_text(&cfg, "escapes.yaml", text, 80000), STATUS_OK);
+    config_release(&cfg);
+    char *const override[] = {text};
+    memset(text, 1, 80000);
+    memcpy(text, "OUTPUT_DIR=", 11);
+    text[80000] = '\0';
+    assert_int_equal(config_load(&cfg, NULL, override, 1), STATUS_CONFIG);
+    assert_non_null(strstr(error_cause(), "larger than 240 KB"));
     free(text);
 }
 
@@ -192,7 +206,7 @@ static void test_aliases(void **state) {
         snprintf(text + n, sizeof text - n, "  - &a%d [*a%d, *a%d, *a%d, *a%d]\n", i, i - 1, i - 1, i - 1,
                  i - 1);
     }
-    expect_refusal(text, "more than 100000 values", "");
+    expect_refusal(text, "more than 256 KB of text", "");
 }
 
 static void test_bases(void **state) {
