@@ -57,7 +57,9 @@ typedef struct weights {
     float *dest;            /* d_weight or sums */
     int64_t positions;      /* taps or Winograd's positions */
     int64_t left_positions; /* 1 or Winograd's positions */
+    int64_t left_stride;    /* floats from one of them to the next */
     int64_t n_tiles;
+    int64_t position_pixels; /* packed pixels from one position to the next */
     int64_t n_pixels;
     int64_t first_panel, end_panel;
     int64_t first, count;  /* in pixels */
@@ -124,8 +126,8 @@ static uintptr_t lay_out(weights *w, uintptr_t at) {
         left = larger(left, w->slice_rows * v->wo);
     }
     if (w->can_be_winograd) {
-        packed = larger(packed, w->tile_chunk * WINOGRAD_POSITIONS);
-        left = larger(left, w->tile_chunk * WINOGRAD_POSITIONS);
+        packed = larger(packed, (w->tile_chunk + 1) * WINOGRAD_POSITIONS);
+        left = larger(left, (w->tile_chunk + 2) * WINOGRAD_POSITIONS);
         w->tiles = conv_take(&at, w->all_tiles * (int64_t)sizeof *w->tiles);
         w->zero = conv_take(&at, larger(v->c, v->k) * size);
         w->sums = conv_take(&at, v->k * WINOGRAD_POSITIONS * v->c * size);
@@ -159,7 +161,7 @@ static void pack_left(void *context, int64_t tile, int thread) {
     int64_t rows = w->micro->rows, k = w->v.k;
     int64_t first = tile * PACK_PIXELS, end = conv_least(first + PACK_PIXELS, w->count);
     for (int64_t block = 0; block < w->output_blocks; block++) {
-        float *out = w->left + (block * w->count + first) * rows;
+        float *out = w->left + block * w->left_stride + first * rows;
         for (int64_t i = first; i < end; i++, out += rows) {
             int64_t pixel = w->whole ? w->first + i : w->pixels[w->first + i];
             pack_left_block(out, w->to.g + pixel * k + block * rows, k - block * rows, rows);
@@ -213,7 +215,7 @@ static void pack_winograd_input(const weights *w, int64_t i, const float *const 
         float *out =
             w->packed + (p->first - w->panel[w->first_panel].first) * w->packed_pixels + i * p->width;
         for (int j = 0; j < WINOGRAD_POSITIONS; j++) from[j] = pixels[j] + p->first;
-        w->micro->winograd_input(out, w->count * p->width, from, p->width);
+        w->micro->winograd_input(out, w->position_pixels * p->width, from, p->width);
     }
 }
 
@@ -244,7 +246,7 @@ static void pack_winograd(void *context, int64_t index, int thread) {
         pack_winograd_tile(w, first + i, transformed + i * WINOGRAD_POSITIONS * k);
     for (int64_t block = 0; block < w->output_blocks; block++) {
         for (int64_t position = 0; position < WINOGRAD_POSITIONS; position++) {
-            float *out = w->left + ((block * WINOGRAD_POSITIONS + position) * w->count + first) * rows;
+            float *out = w->left + (block * WINOGRAD_POSITIONS + position) * w->left_stride + first * rows;
             for (int64_t i = 0; i < count; i++)
                 pack_left_block(out + i * rows,
                                 transformed + (i * WINOGRAD_POSITIONS + position) * k + block * rows,
@@ -284,7 +286,7 @@ static void sum_tile(void *context, int64_t tile, int thread) {
     int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), group = tile % groups;
     int64_t position = tile / groups % w->positions, rows = w->micro->rows;
     conv_panel p = w->panel[w->first_panel + tile / (groups * w->positions)];
-    int64_t group_first = w->panel[w->first_panel].first, shift = position * w->count;
+    int64_t group_first = w->panel[w->first_panel].first, shift = position * w->position_pixels;
     if (w->whole)
         shift = position / w->v.s * w->v.dilation * w->packed_columns + position % w->v.s * w->v.dilation;
     const float *panel = w->packed + (p.first - group_first) * w->packed_pixels + shift * p.width;
@@ -298,7 +300,7 @@ static void sum_tile(void *context, int64_t tile, int thread) {
             for (int64_t i = 0; i < p.exist; i += 16) __builtin_prefetch(to.dest[m] + i, 1);
         }
         int64_t left = b * w->left_positions + (w->left_positions > 1 ? position : 0);
-        w->micro->outer[p.vectors - 1](block, w->left + left * w->count * rows, panel, &w->runs);
+        w->micro->outer[p.vectors - 1](block, w->left + left * w->left_stride, panel, &w->runs);
         w->micro->store(&to, block);
     }
 }
@@ -317,6 +319,7 @@ static void visit_whole(weights *w) {
         w->first = row * v->wo;
         w->count = count * v->wo;
         w->packed_pixels = w->n_rows * w->packed_columns;
+        w->left_stride = w->count * w->micro->rows;
         parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_left, w);
         parallel_for(w->n_rows, pack_whole, w);
         sum_slice(w);
@@ -329,6 +332,8 @@ static void visit_gathered(weights *w) {
     for (w->first = 0; w->first < w->n_pixels; w->first += w->chunk) {
         w->count = conv_least(w->chunk, w->n_pixels - w->first);
         w->packed_pixels = w->count * w->taps;
+        w->position_pixels = w->count;
+        w->left_stride = w->count * w->micro->rows;
         w->runs = (micro_runs){.start = &one_start, .count = 1, .length = w->count, .step = 1};
         parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_left, w);
         parallel_for(conv_tiles(w->count, PACK_PIXELS), pack_gathered, w);
@@ -336,10 +341,13 @@ static void visit_gathered(weights *w) {
     }
 }
 
+/* Strides are kept off powers of two, or the positions would share a set of the cache. */
 static void visit_winograd(weights *w) {
     for (w->first = 0; w->first < w->n_tiles; w->first += w->tile_chunk) {
         w->count = conv_least(w->tile_chunk, w->n_tiles - w->first);
-        w->packed_pixels = w->count * WINOGRAD_POSITIONS;
+        w->position_pixels = w->count + 1;
+        w->packed_pixels = w->position_pixels * WINOGRAD_POSITIONS;
+        w->left_stride = (w->count + 2) * w->micro->rows;
         w->runs = (micro_runs){.start = &one_start, .count = 1, .length = w->count, .step = 1};
         parallel_for(conv_tiles(w->count, PACK_TILES), pack_winograd, w);
         sum_slice(w);

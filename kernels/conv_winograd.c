@@ -50,9 +50,14 @@ typedef struct workspace {
     float *output;
 } workspace;
 
+/* From one position of the transformed inputs to the next; not a power of two, or all would share a set of the cache. */
+static int64_t input_stride(const winograd *w) {
+    return BLOCK_TILES * w->depth + CHANNEL_STEP;
+}
+
 static workspace workspace_at(const winograd *w, uintptr_t *at) {
     int64_t width = (int64_t)MICRO_MAX_VECTORS * w->micro->lanes;
-    return (workspace){.input = conv_take(at, (int64_t)POSITIONS * BLOCK_TILES * w->depth * 4),
+    return (workspace){.input = conv_take(at, POSITIONS * input_stride(w) * 4),
                        .sums = conv_take(at, POSITIONS * BLOCK_TILES * width * 4),
                        .output = conv_take(at, 4 * width * 4)};
 }
@@ -198,15 +203,14 @@ static void transform_inputs(const winograd *w, const workspace *s, const span *
         const tile_place *at = &tiles->place[i];
         const float *image = w->source + at->image * w->source_h * w->source_w * w->depth;
         conv_winograd_pixels(pixels, image, hwc, at->row - w->pad, at->column - w->pad, w->zero);
-        w->micro->winograd_input(s->input + i * w->depth, BLOCK_TILES * w->depth, pixels, w->depth);
+        w->micro->winograd_input(s->input + i * w->depth, input_stride(w), pixels, w->depth);
     }
 }
 
 static void sum_products(const winograd *w, const workspace *s, const span *tiles, const conv_panel *p) {
     int64_t rows = w->micro->rows;
     for (int position = 0; position < POSITIONS; position++) {
-        const float *input = s->input + position * BLOCK_TILES * w->depth,
-                    *panel = packed_at(w, p, position, 0);
+        const float *input = s->input + position * input_stride(w), *panel = packed_at(w, p, position, 0);
         for (int64_t group = 0; group < tiles->groups; group++) {
             micro_stretch stretch = {.first = 0, .length = w->depth};
             for (int64_t m = 0; m < rows; m++)
@@ -217,23 +221,34 @@ static void sum_products(const winograd *w, const workspace *s, const span *tile
     }
 }
 
+/* Pixels [first, first + count) of a tile's 2x2 outputs. */
+static void write_pixels(const winograd *w, const workspace *s, const tile_place *at, const conv_panel *p,
+                         int first, int count) {
+    micro_store to = {.bias = w->to.bias ? w->to.bias + p->first : NULL,
+                      .rows = count,
+                      .columns = p->exist,
+                      .width = p->width,
+                      .relu = w->to.relu};
+    for (int i = 0; i < count; i++) {
+        int64_t row = at->row + (first + i) / 2, column = at->column + (first + i) % 2;
+        int64_t offset = ((at->image * w->dest_h + row) * w->dest_w + column) * w->dest_c + p->first;
+        to.dest[i] = w->to.dest + offset;
+        to.add[i] = w->to.add ? w->to.add + offset : NULL;
+    }
+    w->micro->store(&to, s->output + first * p->width);
+}
+
 static void write_outputs(const winograd *w, const workspace *s, const span *tiles, const conv_panel *p) {
     for (int64_t i = 0; i < tiles->count; i++) {
         const tile_place *at = &tiles->place[i];
+        bool two_rows = at->row + 1 < w->dest_h, two_columns = at->column + 1 < w->dest_w;
         w->micro->winograd_output(s->output, s->sums + i * p->width, BLOCK_TILES * p->width, p->width);
-        for (int64_t pixel = 0; pixel < 4; pixel++) {
-            int64_t row = at->row + pixel / 2, column = at->column + pixel % 2;
-            if (row >= w->dest_h || column >= w->dest_w) continue;
-            int64_t offset = ((at->image * w->dest_h + row) * w->dest_w + column) * w->dest_c + p->first;
-            micro_store to = {.dest = {w->to.dest + offset},
-                              .add = {w->to.add ? w->to.add + offset : NULL},
-                              .bias = w->to.bias ? w->to.bias + p->first : NULL,
-                              .rows = 1,
-                              .columns = p->exist,
-                              .width = p->width,
-                              .relu = w->to.relu};
-            w->micro->store(&to, s->output + pixel * p->width);
+        if (two_columns) {
+            write_pixels(w, s, at, p, 0, two_rows ? 4 : 2);
+            continue;
         }
+        write_pixels(w, s, at, p, 0, 1);
+        if (two_rows) write_pixels(w, s, at, p, 2, 1);
     }
 }
 
