@@ -7,7 +7,8 @@ static status all_reduce_counts_infer(op_call *call) {
         RETURN_IF_ERROR(op_expect_rank(call, input, 1));
         RETURN_IF_ERROR(op_expect_dim(call, input, 0, 2, "a pair of counts"));
     }
-    for (int i = 0; i < ALL_REDUCE_COUNTS; i++) op_describe_output(call, i, call->in[ALL_REDUCE_A]->type, 0, NULL, NULL);
+    for (int i = 0; i < ALL_REDUCE_COUNTS; i++)
+        op_describe_output(call, i, call->in[ALL_REDUCE_A]->type, 0, NULL, NULL);
     return STATUS_OK;
 }
 

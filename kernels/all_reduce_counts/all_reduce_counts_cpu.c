@@ -27,4 +27,5 @@ static void forward(const op_call *call) {
     for (int i = 0; i < ALL_REDUCE_COUNTS; i++) *(REAL *)call->out[i]->data = sums[i];
 }
 
-const op_kernel REAL_NAME(all_reduce_counts_reference) = {.name = REAL_KERNEL_NAME, .forward = forward, .scratch_bytes = scratch_bytes};
+const op_kernel REAL_NAME(all_reduce_counts_reference) = {
+    .name = REAL_KERNEL_NAME, .forward = forward, .scratch_bytes = scratch_bytes};

@@ -264,7 +264,8 @@ void tape_find_non_finite(tape *t, char *text, size_t size) {
         run(t, node, false);
         for (int j = 0; j < call->op->n_outputs; j++) {
             if (is_finite(call->out[j])) continue;
-            snprintf(text, size, "layer %s, op %s, output %s", t->scopes[node->scope], call->op->name, call->out[j]->name);
+            snprintf(text, size, "layer %s, op %s, output %s", t->scopes[node->scope], call->op->name,
+                     call->out[j]->name);
             return;
         }
     }

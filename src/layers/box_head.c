@@ -12,7 +12,8 @@ static void add_linear(linear_layer *layer, param_store *store, linear_layer_spe
 }
 
 void box_head_init(box_head *head, param_store *store, const box_head_spec *spec) {
-    int64_t pooled = spec->channels * spec->resolution * spec->resolution, fc = spec->fc_dim, rows = spec->classes + 1;
+    int64_t pooled = spec->channels * spec->resolution * spec->resolution, fc = spec->fc_dim,
+            rows = spec->classes + 1;
     add_linear(&head->fc6, store,
                (linear_layer_spec){.name = "roi_heads.box_head.fc6",
                                    .in_features = pooled,
@@ -22,13 +23,23 @@ void box_head_init(box_head *head, param_store *store, const box_head_spec *spec
                                    .init = init_xavier(pooled)},
                spec->pytorch_init);
     add_linear(&head->fc7, store,
-               (linear_layer_spec){.name = "roi_heads.box_head.fc7", .in_features = fc, .out_features = fc, .relu = true, .init = init_xavier(fc)},
+               (linear_layer_spec){.name = "roi_heads.box_head.fc7",
+                                   .in_features = fc,
+                                   .out_features = fc,
+                                   .relu = true,
+                                   .init = init_xavier(fc)},
                spec->pytorch_init);
     add_linear(&head->scores, store,
-               (linear_layer_spec){.name = "roi_heads.box_predictor.cls_score", .in_features = fc, .out_features = rows, .init = init_normal(0.01)},
+               (linear_layer_spec){.name = "roi_heads.box_predictor.cls_score",
+                                   .in_features = fc,
+                                   .out_features = rows,
+                                   .init = init_normal(0.01)},
                spec->pytorch_init);
     add_linear(&head->deltas, store,
-               (linear_layer_spec){.name = "roi_heads.box_predictor.bbox_pred", .in_features = fc, .out_features = 4 * rows, .init = init_normal(0.001)},
+               (linear_layer_spec){.name = "roi_heads.box_predictor.bbox_pred",
+                                   .in_features = fc,
+                                   .out_features = 4 * rows,
+                                   .init = init_normal(0.001)},
                spec->pytorch_init);
 }
 

@@ -9,8 +9,8 @@ typedef struct box_head_spec {
     int64_t channels; /* of the pooled map */
     int resolution;   /* its side */
     int64_t fc_dim;
-    int classes;           /* foreground classes */
-    bool pytorch_init;     /* nn.Linear's default start values (torchvision) instead of detectron2's */
+    int classes;       /* foreground classes */
+    bool pytorch_init; /* nn.Linear's default start values (torchvision) instead of detectron2's */
 } box_head_spec;
 
 typedef struct box_head {

@@ -10,24 +10,39 @@
 #include <math.h>
 #include <stdio.h>
 
-weight_init init_msra(int64_t outputs, int64_t taps) { return (weight_init){INIT_NORMAL, sqrt(2.0 / (double)(outputs * taps))}; }
+weight_init init_msra(int64_t outputs, int64_t taps) {
+    return (weight_init){INIT_NORMAL, sqrt(2.0 / (double)(outputs * taps))};
+}
 
-weight_init init_xavier(int64_t fan_in) { return (weight_init){INIT_UNIFORM, sqrt(3.0 / (double)fan_in)}; }
+weight_init init_xavier(int64_t fan_in) {
+    return (weight_init){INIT_UNIFORM, sqrt(3.0 / (double)fan_in)};
+}
 
-weight_init init_pytorch(int64_t fan_in) { return (weight_init){INIT_UNIFORM, 1.0 / sqrt((double)fan_in)}; }
+weight_init init_pytorch(int64_t fan_in) {
+    return (weight_init){INIT_UNIFORM, 1.0 / sqrt((double)fan_in)};
+}
 
-weight_init init_normal(double deviation) { return (weight_init){INIT_NORMAL, deviation}; }
+weight_init init_normal(double deviation) {
+    return (weight_init){INIT_NORMAL, deviation};
+}
 
-static int add_vector(param_store *store, const char *prefix, const char *what, param_kind kind, const conv_layer_spec *spec, double start) {
+static int add_vector(param_store *store, const char *prefix, const char *what, param_kind kind,
+                      const conv_layer_spec *spec, double start) {
     char name[2 * PARAM_NAME_SIZE];
     snprintf(name, sizeof name, "%s.%s", prefix, what);
     bool frozen = spec->frozen || (kind == PARAM_NORM && spec->norm.kind == NORM_FROZEN);
-    param_spec p = {.name = name, .kind = kind, .rank = 1, .shape = {spec->out_channels}, .trainable = !frozen, .init_value = start};
+    param_spec p = {.name = name,
+                    .kind = kind,
+                    .rank = 1,
+                    .shape = {spec->out_channels},
+                    .trainable = !frozen,
+                    .init_value = start};
     return param_store_add(store, &p);
 }
 
 void conv_layer_init(conv_layer *layer, param_store *store, const conv_layer_spec *spec) {
-    *layer = (conv_layer){.bias = -1, .norm_weight = -1, .norm_bias = -1, .running_mean = -1, .running_var = -1};
+    *layer =
+        (conv_layer){.bias = -1, .norm_weight = -1, .norm_bias = -1, .running_mean = -1, .running_var = -1};
     snprintf(layer->name, sizeof layer->name, "%s", spec->name);
     layer->norm = spec->norm;
     bool batch = spec->norm.kind == NORM_BATCH || spec->norm.kind == NORM_SYNC;
@@ -37,14 +52,15 @@ void conv_layer_init(conv_layer *layer, param_store *store, const conv_layer_spe
     layer->relu = spec->relu;
     char name[2 * PARAM_NAME_SIZE];
     snprintf(name, sizeof name, "%s.weight", spec->name);
-    layer->weight = param_store_add(store, &(param_spec){.name = name,
-                                                         .kind = PARAM_WEIGHT,
-                                                         .layout = LAYOUT_CONV,
-                                                         .rank = 4,
-                                                         .shape = {spec->out_channels, spec->kernel, spec->kernel, spec->in_channels},
-                                                         .trainable = !spec->frozen,
-                                                         .init = spec->init.kind,
-                                                         .init_value = spec->init.value});
+    layer->weight = param_store_add(
+        store, &(param_spec){.name = name,
+                             .kind = PARAM_WEIGHT,
+                             .layout = LAYOUT_CONV,
+                             .rank = 4,
+                             .shape = {spec->out_channels, spec->kernel, spec->kernel, spec->in_channels},
+                             .trainable = !spec->frozen,
+                             .init = spec->init.kind,
+                             .init_value = spec->init.value});
     if (spec->norm.kind == NORM_NONE) {
         layer->bias = add_vector(store, spec->name, "bias", PARAM_BIAS, spec, 0.0);
         return;
@@ -57,9 +73,10 @@ void conv_layer_init(conv_layer *layer, param_store *store, const conv_layer_spe
 }
 
 static tensor *batch_norm(const conv_layer *layer, graph *g, tensor *x, bool relu) {
-    sync_batch_norm_params p = {.eps = layer->norm.eps, .momentum = 0.1, .relu = relu, .local = layer->norm.kind == NORM_BATCH};
-    tensor *inputs[] = {x, graph_param(g, layer->norm_weight), graph_param(g, layer->norm_bias), graph_param(g, layer->running_mean),
-                        graph_param(g, layer->running_var)};
+    sync_batch_norm_params p = {
+        .eps = layer->norm.eps, .momentum = 0.1, .relu = relu, .local = layer->norm.kind == NORM_BATCH};
+    tensor *inputs[] = {x, graph_param(g, layer->norm_weight), graph_param(g, layer->norm_bias),
+                        graph_param(g, layer->running_mean), graph_param(g, layer->running_var)};
     return sync_batch_norm(g->tape, inputs, &p);
 }
 
@@ -68,20 +85,25 @@ tensor *conv_layer_apply(const conv_layer *layer, graph *g, tensor *x, tensor *r
     conv2d_params p = {.stride = layer->stride, .pad = layer->pad, .dilation = 1};
     tensor *weight = graph_param(g, layer->weight);
     /* Without gradients a batch norm uses its running statistics: the frozen form. */
-    bool frozen = layer->norm.kind == NORM_FROZEN || (!g->training && (layer->norm.kind == NORM_BATCH || layer->norm.kind == NORM_SYNC));
+    bool frozen = layer->norm.kind == NORM_FROZEN ||
+                  (!g->training && (layer->norm.kind == NORM_BATCH || layer->norm.kind == NORM_SYNC));
     if (layer->norm.kind == NORM_NONE || frozen) {
         p.relu = layer->relu;
-        if (layer->norm.kind == NORM_NONE) return conv2d(g->tape, (tensor *[]){x, weight, graph_param(g, layer->bias), residual}, &p);
-        tensor *inputs[] = {weight, graph_param(g, layer->norm_weight), graph_param(g, layer->norm_bias), graph_param(g, layer->running_mean),
-                            graph_param(g, layer->running_var)};
-        folded_conv folded = fold_frozen_norm(g->tape, inputs, &(fold_frozen_norm_params){.eps = layer->norm.eps});
+        if (layer->norm.kind == NORM_NONE)
+            return conv2d(g->tape, (tensor *[]){x, weight, graph_param(g, layer->bias), residual}, &p);
+        tensor *inputs[] = {weight, graph_param(g, layer->norm_weight), graph_param(g, layer->norm_bias),
+                            graph_param(g, layer->running_mean), graph_param(g, layer->running_var)};
+        folded_conv folded =
+            fold_frozen_norm(g->tape, inputs, &(fold_frozen_norm_params){.eps = layer->norm.eps});
         return conv2d(g->tape, (tensor *[]){x, folded.weight, folded.bias, residual}, &p);
     }
     tensor *y = conv2d(g->tape, (tensor *[]){x, weight, NULL, NULL}, &p);
     bool relu_in_norm = layer->relu && !residual;
     if (layer->norm.kind == NORM_GROUP) {
-        group_norm_params group = {.groups = layer->norm.groups, .eps = layer->norm.eps, .relu = relu_in_norm};
-        y = group_norm(g->tape, y, graph_param(g, layer->norm_weight), graph_param(g, layer->norm_bias), &group);
+        group_norm_params group = {
+            .groups = layer->norm.groups, .eps = layer->norm.eps, .relu = relu_in_norm};
+        y = group_norm(g->tape, y, graph_param(g, layer->norm_weight), graph_param(g, layer->norm_bias),
+                       &group);
     } else {
         y = batch_norm(layer, g, y, relu_in_norm);
     }

@@ -36,7 +36,7 @@ typedef struct conv_layer_spec {
     const char *name;      /* parameter prefix of the convolution */
     const char *norm_name; /* parameter prefix of the norm; unused with NORM_NONE */
     int64_t in_channels, out_channels;
-    int kernel, stride;    /* padding is kernel/2 */
+    int kernel, stride; /* padding is kernel/2 */
     norm_spec norm;
     bool relu;
     bool frozen; /* no parameter is trained; batch norms become NORM_FROZEN */
@@ -45,7 +45,7 @@ typedef struct conv_layer_spec {
 
 typedef struct conv_layer {
     char name[PARAM_NAME_SIZE];
-    int weight, bias;                                           /* parameter indices; -1: none */
+    int weight, bias; /* parameter indices; -1: none */
     int norm_weight, norm_bias, running_mean, running_var;
     norm_spec norm;
     int stride, pad;

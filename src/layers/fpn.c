@@ -5,7 +5,8 @@
 
 #include <stdio.h>
 
-static void add_conv(conv_layer *layer, param_store *store, const char *group, int level, conv_layer_spec *spec) {
+static void add_conv(conv_layer *layer, param_store *store, const char *group, int level,
+                     conv_layer_spec *spec) {
     char name[PARAM_NAME_SIZE], norm_name[PARAM_NAME_SIZE];
     snprintf(name, sizeof name, "backbone.fpn.%s.%d.0", group, level);
     snprintf(norm_name, sizeof norm_name, "backbone.fpn.%s.%d.1", group, level);
@@ -18,11 +19,15 @@ static void add_conv(conv_layer *layer, param_store *store, const char *group, i
 
 void fpn_init(fpn *net, param_store *store, const fpn_spec *spec) {
     for (int i = 0; i < FPN_INPUTS; i++) {
-        conv_layer_spec lateral = {.in_channels = spec->in_channels[i], .out_channels = spec->channels, .kernel = 1, .norm = spec->norm};
+        conv_layer_spec lateral = {.in_channels = spec->in_channels[i],
+                                   .out_channels = spec->channels,
+                                   .kernel = 1,
+                                   .norm = spec->norm};
         add_conv(&net->lateral[i], store, "inner_blocks", i, &lateral);
     }
     for (int i = 0; i < FPN_INPUTS; i++) {
-        conv_layer_spec output = {.in_channels = spec->channels, .out_channels = spec->channels, .kernel = 3, .norm = spec->norm};
+        conv_layer_spec output = {
+            .in_channels = spec->channels, .out_channels = spec->channels, .kernel = 3, .norm = spec->norm};
         add_conv(&net->output[i], store, "layer_blocks", i, &output);
     }
 }
@@ -35,5 +40,6 @@ void fpn_apply(const fpn *net, graph *g, tensor *const features[FPN_INPUTS], ten
         levels[i] = conv_layer_apply(&net->output[i], g, top, NULL);
     }
     tape_scope(g->tape, "backbone.fpn.p6");
-    levels[FPN_INPUTS] = max_pool2d(g->tape, levels[FPN_INPUTS - 1], &(max_pool2d_params){.kernel = 1, .stride = 2, .pad = 0});
+    levels[FPN_INPUTS] =
+        max_pool2d(g->tape, levels[FPN_INPUTS - 1], &(max_pool2d_params){.kernel = 1, .stride = 2, .pad = 0});
 }

@@ -21,16 +21,18 @@ void linear_layer_init(linear_layer *layer, param_store *store, const linear_lay
     memcpy(weight.map, spec->map, sizeof weight.map);
     layer->weight = param_store_add(store, &weight);
     snprintf(name, sizeof name, "%s.bias", spec->name);
-    layer->bias = param_store_add(store, &(param_spec){.name = name,
-                                                       .kind = PARAM_BIAS,
-                                                       .rank = 1,
-                                                       .shape = {spec->out_features},
-                                                       .trainable = true,
-                                                       .init = spec->bias_bound > 0.0 ? INIT_UNIFORM : INIT_CONSTANT,
-                                                       .init_value = spec->bias_bound});
+    layer->bias =
+        param_store_add(store, &(param_spec){.name = name,
+                                             .kind = PARAM_BIAS,
+                                             .rank = 1,
+                                             .shape = {spec->out_features},
+                                             .trainable = true,
+                                             .init = spec->bias_bound > 0.0 ? INIT_UNIFORM : INIT_CONSTANT,
+                                             .init_value = spec->bias_bound});
 }
 
 tensor *linear_layer_apply(const linear_layer *layer, graph *g, tensor *x) {
     tape_scope(g->tape, layer->name);
-    return linear(g->tape, x, graph_param(g, layer->weight), graph_param(g, layer->bias), &(linear_params){.relu = layer->relu, .flatten = true});
+    return linear(g->tape, x, graph_param(g, layer->weight), graph_param(g, layer->bias),
+                  &(linear_params){.relu = layer->relu, .flatten = true});
 }

@@ -27,25 +27,28 @@ void mask_head_init(mask_head *head, param_store *store, const mask_head_spec *s
     }
     /* PyTorch counts the fan-out of a transposed convolution over its first axis, the inputs. */
     weight_init init = init_msra(dim, 4);
-    head->upsample_weight = param_store_add(store, &(param_spec){.name = "roi_heads.mask_predictor.conv5_mask.weight",
-                                                                 .kind = PARAM_WEIGHT,
-                                                                 .layout = LAYOUT_DECONV,
-                                                                 .rank = 4,
-                                                                 .shape = {dim, 2, 2, dim},
-                                                                 .trainable = true,
-                                                                 .init = init.kind,
-                                                                 .init_value = init.value});
-    head->upsample_bias = param_store_add(store, &(param_spec){.name = "roi_heads.mask_predictor.conv5_mask.bias",
-                                                               .kind = PARAM_BIAS,
-                                                               .rank = 1,
-                                                               .shape = {dim},
-                                                               .trainable = true});
+    head->upsample_weight =
+        param_store_add(store, &(param_spec){.name = "roi_heads.mask_predictor.conv5_mask.weight",
+                                             .kind = PARAM_WEIGHT,
+                                             .layout = LAYOUT_DECONV,
+                                             .rank = 4,
+                                             .shape = {dim, 2, 2, dim},
+                                             .trainable = true,
+                                             .init = init.kind,
+                                             .init_value = init.value});
+    head->upsample_bias =
+        param_store_add(store, &(param_spec){.name = "roi_heads.mask_predictor.conv5_mask.bias",
+                                             .kind = PARAM_BIAS,
+                                             .rank = 1,
+                                             .shape = {dim},
+                                             .trainable = true});
     conv_layer_spec logits = {.name = "roi_heads.mask_predictor.mask_fcn_logits",
                               .in_channels = dim,
                               .out_channels = spec->classes + 1,
                               .kernel = 1,
                               .stride = 1,
-                              .init = spec->torchvision_init ? init_msra(spec->classes + 1, 1) : init_normal(0.001)};
+                              .init = spec->torchvision_init ? init_msra(spec->classes + 1, 1)
+                                                             : init_normal(0.001)};
     conv_layer_init(&head->logits, store, &logits);
 }
 
@@ -54,6 +57,7 @@ tensor *mask_head_apply(const mask_head *head, graph *g, tensor *pooled) {
     for (int i = 0; i < head->n_convs; i++) x = conv_layer_apply(&head->convs[i], g, x, NULL);
     tape_scope(g->tape, "roi_heads.mask_predictor.conv5_mask");
     conv2d_transpose_params up = {.stride = 2, .pad = 0, .relu = true};
-    x = conv2d_transpose(g->tape, x, graph_param(g, head->upsample_weight), graph_param(g, head->upsample_bias), &up);
+    x = conv2d_transpose(g->tape, x, graph_param(g, head->upsample_weight),
+                         graph_param(g, head->upsample_bias), &up);
     return conv_layer_apply(&head->logits, g, x, NULL);
 }

@@ -12,8 +12,8 @@ typedef struct mask_head_spec {
     int n_convs;
     int64_t conv_dim;
     norm_spec norm;
-    int classes;              /* foreground classes */
-    bool torchvision_init;    /* logits: MSRA (torchvision) instead of N(0, 0.001) (detectron2) */
+    int classes;           /* foreground classes */
+    bool torchvision_init; /* logits: MSRA (torchvision) instead of N(0, 0.001) (detectron2) */
 } mask_head_spec;
 
 typedef struct mask_head {
