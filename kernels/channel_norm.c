@@ -1,5 +1,6 @@
 #include "channel_norm.h"
 
+#include "base/round_up.h"
 #include "base/thread_pool.h"
 
 #include <string.h>
@@ -19,11 +20,11 @@ channel_map channel_map_make(int64_t slabs, int64_t pixels, int64_t channels) {
 }
 
 static size_t sums_bytes(const channel_map *m) {
-    return ((size_t)(m->slabs * 2 * m->channels + 1) * sizeof(double) + 63) / 64 * 64;
+    return round_up((size_t)(m->slabs * 2 * m->channels + 1) * sizeof(double), 64);
 }
 
 static size_t partial_bytes(const channel_map *m) {
-    return ((size_t)(m->slabs * m->tiles * 2 * m->channels) * sizeof(double) + 63) / 64 * 64;
+    return round_up((size_t)(m->slabs * m->tiles * 2 * m->channels) * sizeof(double), 64);
 }
 
 size_t channel_scratch_bytes(const channel_map *m) {

@@ -3,15 +3,12 @@
 #include "image_pack/image_pack.h"
 #include "image_pack/resample_axis.h"
 #include "base/check.h"
+#include "base/round_up.h"
 #include "base/thread_pool.h"
 
 #include <string.h>
 
 enum { BAND_ROWS = 16, ALIGN = 64 };
-
-static size_t round_up(size_t bytes) {
-    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
-}
 
 /* --- tables of weights
  * --------------------------------------------------------------------------------------- */
@@ -27,12 +24,12 @@ typedef struct axis_table {
 } axis_table;
 
 static size_t axis_head_bytes(int64_t out) {
-    return round_up((size_t)out * (sizeof(int64_t) + 2 * sizeof(int32_t) + sizeof(float)));
+    return round_up((size_t)out * (sizeof(int64_t) + 2 * sizeof(int32_t) + sizeof(float)), ALIGN);
 }
 
 /* A pixel has at most 2 * max(in/out, 1) + 1 weights. */
 static size_t axis_bytes(int64_t in, int64_t out) {
-    return axis_head_bytes(out) + round_up((size_t)(2 * in + 3 * out) * sizeof(int32_t));
+    return axis_head_bytes(out) + round_up((size_t)(2 * in + 3 * out) * sizeof(int32_t), ALIGN);
 }
 
 static axis_table axis_at(uint8_t *memory, int64_t out) {
@@ -82,7 +79,7 @@ static packing packing_of(const op_call *call) {
     k.bands = (k.canvas_height + BAND_ROWS - 1) / BAND_ROWS;
     k.columns_bytes = axis_bytes(table ? IMAGE_PACK_MAX_SIDE : image->shape[1], k.canvas_width);
     k.rows_bytes = axis_bytes(table ? IMAGE_PACK_MAX_SIDE : image->shape[0], k.canvas_height);
-    k.row_bytes = round_up((size_t)k.canvas_width * 3 * sizeof(float));
+    k.row_bytes = round_up((size_t)k.canvas_width * 3 * sizeof(float), ALIGN);
     k.band_bytes = k.row_bytes * (2 + BAND_ROWS);
     return k;
 }

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/philox.h"
+#include "base/round_up.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 enum { GUARD = 128, GUARD_BYTE = 0xA5, INT_POISON = 0x7f7f7f7f };
 
 static guarded_block guarded_alloc(size_t bytes) {
-    size_t total = (GUARD + bytes + GUARD + 63) / 64 * 64;
+    size_t total = round_up(GUARD + bytes + GUARD, 64);
     guarded_block g = {.block = aligned_alloc(64, total), .bytes = bytes};
     CHECK(g.block, "no memory for a test tensor of %zu bytes", bytes);
     memset(g.block, GUARD_BYTE, total);

@@ -1,12 +1,12 @@
 #include "autograd/tape_internal.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "device/device.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Recording happens outside the step, so the heap is fine here; running out of it for a few kilobytes is
  * fatal. */
@@ -178,12 +178,6 @@ void tape_attach(tape *t, void *memory, size_t bytes) {
     }
 }
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* Runs `visit` over the blocks that this op writes in this direction. */
 static void written_blocks(tape *t, tape_node *node, bool backward, bool check) {
     int blocks[OP_MAX_INPUTS + OP_MAX_OUTPUTS + 1], n = 0;
@@ -207,12 +201,12 @@ static void run(tape *t, tape_node *node, bool backward) {
     int scratch = node->scratch_block[backward];
     call->scratch = scratch >= 0 ? tape_block_data(t, scratch) : NULL;
     written_blocks(t, node, backward, false);
-    double start = now();
+    double start = clock_seconds();
     if (backward)
         node->kernel->backward(call);
     else
         node->kernel->forward(call);
-    node->seconds[backward] += now() - start;
+    node->seconds[backward] += clock_seconds() - start;
     written_blocks(t, node, backward, true);
 }
 

@@ -2,6 +2,7 @@
 #include "autograd/tape_internal.h"
 
 #include "base/check.h"
+#include "base/round_up.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +15,6 @@ enum { REDZONE = 0 };
 
 enum { ALIGNMENT = 64 };
 
-static size_t align_up(size_t bytes) {
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
 int tape_add_block(tape *t, size_t bytes, int first, int last) {
     if (t->n_blocks == t->blocks_capacity) {
         t->blocks_capacity = t->blocks_capacity ? 2 * t->blocks_capacity : 256;
@@ -25,7 +22,7 @@ int tape_add_block(tape *t, size_t bytes, int first, int last) {
         CHECK(t->blocks, "out of memory for %d tape blocks", t->blocks_capacity);
     }
     t->blocks[t->n_blocks] =
-        (tape_block){.bytes = align_up(bytes) + 2 * REDZONE, .first = first, .last = last};
+        (tape_block){.bytes = round_up(bytes, ALIGNMENT) + 2 * REDZONE, .first = first, .last = last};
     return t->n_blocks++;
 }
 

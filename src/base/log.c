@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/content_hash.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -97,10 +99,9 @@ void log_info(const char *name, const char *format, ...) {
     va_end(args);
 }
 
-/* True the first time a text is seen (FNV-1a); when the table is full everything counts as new. */
+/* True the first time a text is seen; when the table is full everything counts as new. */
 static bool first_time(const char *text) {
-    uint64_t hash = 0xCBF29CE484222325u;
-    for (const char *p = text; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+    uint64_t hash = content_hash_of(text, strlen(text));
     bool fresh = true;
     pthread_mutex_lock(&log_lock);
     for (int i = 0; i < warnings_count && fresh; i++) fresh = warnings_seen[i] != hash;

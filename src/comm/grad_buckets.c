@@ -1,9 +1,9 @@
 #include "comm/grad_buckets.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct bucket {
     size_t begin, end; /* floats; begin is the lowest parameter's offset */
@@ -21,12 +21,6 @@ struct grad_buckets {
     int param_count, bucket_count, begun;
     bool running;
 };
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Fills buckets and bucket_of; `buckets` has room for one per parameter. */
 static void cut(grad_buckets *b, size_t bucket_bytes) {
@@ -116,11 +110,11 @@ grad_bucket_times grad_buckets_finish(grad_buckets *b) {
         CHECK(b->ready[i] || b->bucket_of[i] < 0, "backward ended, but the gradient of %s never became ready",
               b->params[i].name);
     grad_bucket_times times = {.buckets = b->bucket_count};
-    double begin = now_seconds();
+    double begin = clock_seconds();
     for (int k = 0; k < b->bucket_count; k++)
         times.hidden += !b->comm || comm_is_done(b->comm, b->buckets[k].request);
     for (int k = 0; k < b->bucket_count && b->comm; k++) comm_wait(b->comm, b->buckets[k].request);
-    times.exposed_seconds = now_seconds() - begin;
+    times.exposed_seconds = clock_seconds() - begin;
     b->running = false;
     return times;
 }

@@ -1,5 +1,7 @@
 #include "comm/rank_env.h"
 
+#include "base/content_hash.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -129,8 +131,7 @@ status rank_env_read(rank_env *out) {
 /* True for the first process of the job on this node that says `text`. The mark is a bound abstract socket:
  * it needs no folder, and it goes away with the process. */
 static bool claim_message(const rank_env *env, const char *text) {
-    uint64_t hash = 0xCBF29CE484222325u;
-    for (const char *p = text; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+    uint64_t hash = content_hash_of(text, strlen(text));
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "maskrcnn/%s/%016llx", env->job,
                           (unsigned long long)hash);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "base/check.h"
 #include "data/coco_index_file.h"
-#include "data/content_hash.h"
+#include "base/content_hash.h"
 
 enum { MAX_PLACES = 3 };
 

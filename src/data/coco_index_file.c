@@ -5,20 +5,17 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "data/content_hash.h"
+#include "base/content_hash.h"
+#include "base/round_up.h"
 
 static const char index_magic[8] = {'M', 'R', 'C', 'N', 'C', 'O', 'C', 'O'};
-enum { INDEX_VERSION = 1, INDEX_BYTE_ORDER = 0x01020304 };
+enum { INDEX_VERSION = 1, INDEX_BYTE_ORDER = 0x01020304, SECTION_ALIGNMENT = 8 };
 
 static const size_t element_bytes[COCO_SECTION_COUNT] = {
 #define SECTION(name, type) sizeof(type),
     COCO_SECTIONS(SECTION)
 #undef SECTION
 };
-
-static uint64_t align_8(uint64_t bytes) {
-    return (bytes + 7) & ~(uint64_t)7;
-}
 
 static status write_at(int fd, const void *bytes, size_t size, uint64_t offset, const char *path) {
     const char *at = bytes;
@@ -57,12 +54,13 @@ status coco_index_write(int fd, const coco_tables *tables, const coco_source *so
     header.byte_order = INDEX_BYTE_ORDER;
     header.source = *source;
     header.annotations_in_file = tables->annotations_in_file;
-    uint64_t at = align_8(sizeof header);
+    uint64_t at = round_up(sizeof header, SECTION_ALIGNMENT);
     content_hash hash;
     content_hash_init(&hash);
     for (int i = 0; i < COCO_SECTION_COUNT; i++) {
         static const char zeros[8];
-        size_t bytes = sections[i].count * element_bytes[i], gap = (size_t)(align_8(bytes) - bytes);
+        size_t bytes = sections[i].count * element_bytes[i],
+               gap = (size_t)(round_up(bytes, SECTION_ALIGNMENT) - bytes);
         header.sections[i].offset = at;
         header.sections[i].count = sections[i].count;
         if (bytes) {
@@ -152,15 +150,16 @@ static status check_header(const coco_index_header *h, size_t bytes, const coco_
     if (source && memcmp(source, &h->source, sizeof *source))
         return error_set(STATUS_DATA, "delete the index file",
                          "the annotation file has changed since its index was made");
-    uint64_t at = align_8(sizeof *h);
+    uint64_t at = round_up(sizeof *h, SECTION_ALIGNMENT);
     for (int i = 0; i < COCO_SECTION_COUNT; i++) {
         if (h->sections[i].offset != at || h->sections[i].count > (bytes - at) / element_bytes[i])
             return damaged("a section lies outside");
-        at += align_8(h->sections[i].count * element_bytes[i]);
+        at += round_up(h->sections[i].count * element_bytes[i], SECTION_ALIGNMENT);
         if (at > bytes) return damaged("a section lies outside");
     }
     if (at != bytes) return damaged("bytes behind its sections");
-    uint64_t sum = content_hash_of((const char *)h + align_8(sizeof *h), bytes - align_8(sizeof *h));
+    uint64_t sum = content_hash_of((const char *)h + round_up(sizeof *h, SECTION_ALIGNMENT),
+                                   bytes - round_up(sizeof *h, SECTION_ALIGNMENT));
     if ((sum ^ header_checksum(h)) != h->checksum) return damaged("wrong checksum");
     return STATUS_OK;
 }
@@ -169,7 +168,8 @@ status coco_index_map(coco_tables *out, void **base, size_t *size, int fd, const
     struct stat info;
     if (fstat(fd, &info) != 0)
         return error_set(STATUS_IO, "check the disk", "cannot stat the index: %s", strerror(errno));
-    if (info.st_size < (off_t)align_8(sizeof(coco_index_header))) return damaged("shorter than its header");
+    if (info.st_size < (off_t)round_up(sizeof(coco_index_header), SECTION_ALIGNMENT))
+        return damaged("shorter than its header");
     size_t bytes = (size_t)info.st_size;
     char *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <yajl/yajl_parse.h>
-#include "data/content_hash.h"
+#include "base/content_hash.h"
 #include "data/mask_rle.h"
 
 enum { MAX_DEPTH = 64, CHUNK_BYTES = 1 << 20 };
@@ -523,18 +523,11 @@ static bool finish_rle(parser *p) {
     return true;
 }
 
-/* FNV-1a: keys are short. */
-static uint64_t hash_key(const unsigned char *key, size_t length) {
-    uint64_t hash = 0xCBF29CE484222325u;
-    for (size_t i = 0; i < length; i++) hash = (hash ^ key[i]) * 0x100000001B3u;
-    return hash;
-}
-
 static int on_map_key(void *context, const unsigned char *key, size_t length) {
     parser *p = context;
     frame *f = top(p);
     f->field = FIELD_NONE;
-    seen_key seen = {hash_key(key, length), position(p)};
+    seen_key seen = {content_hash_of(key, length), position(p)};
     for (size_t i = f->key_first; i < p->key_count && i < f->key_first + 32; i++)
         if (p->keys[i].hash == seen.hash) {
             coco_finding_add(p->raw->findings, COCO_DUPLICATE_KEY, "key \"%.*s\" before byte %llu",

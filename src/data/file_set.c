@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "data/content_hash.h"
+#include "base/content_hash.h"
 
 /* 64-bit digests stand for names: a collision would only make a missing file be found missing later, on
  * reading. */

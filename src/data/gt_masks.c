@@ -3,10 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/check.h"
-
-static size_t round_up_4(size_t bytes) {
-    return (bytes + 3) & ~(size_t)3;
-}
+#include "base/round_up.h"
 
 size_t gt_mask_polygon_size(const int32_t *part_points, int parts) {
     size_t bytes = sizeof(int32_t);
@@ -15,7 +12,7 @@ size_t gt_mask_polygon_size(const int32_t *part_points, int parts) {
 }
 
 size_t gt_mask_bitmap_size(int width, int height) {
-    return round_up_4(((size_t)width + 7) / 8 * (size_t)height);
+    return round_up(((size_t)width + 7) / 8 * (size_t)height, sizeof(int32_t));
 }
 
 static status reserve(gt_mask_record *out, gt_mask_writer *writer, size_t bytes, uint8_t **payload) {

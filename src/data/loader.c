@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "data/loader_worker.h"
 #include "data/worker_nursery.h"
@@ -73,12 +73,6 @@ struct loader {
     uint32_t bad_named[NAMED_BAD_IMAGES];
     loader_stats stats;
 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static place *place_of(loader *l, int64_t ticket) {
     return &l->places[ticket % l->ring.slots];
@@ -192,7 +186,7 @@ static void read_replies(loader *l, int w) {
             return;
         }
         memmove(k->queue, k->queue + 1, (size_t)--k->count * sizeof *k->queue);
-        k->since = now();
+        k->since = clock_seconds();
         finish_place(l, reply.ticket);
     }
 }
@@ -211,7 +205,7 @@ static bool give(loader *l, int64_t ticket) {
         .ticket = ticket, .slot = (int32_t)(ticket % l->ring.slots), .sample = request_of(l, p)};
     if (send(k->fd, &request, sizeof request, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof request)
         return false; /* full or dead: poll will tell */
-    if (k->count == 0) k->since = now();
+    if (k->count == 0) k->since = clock_seconds();
     k->queue[k->count++] = ticket;
     p->state = PLACE_GIVEN;
     p->worker = best;
@@ -226,7 +220,7 @@ static void pump(loader *l) {
 }
 
 static void kill_stalled(loader *l) {
-    double time = now();
+    double time = clock_seconds();
     for (int w = 0; w < l->options.workers; w++) {
         worker *k = &l->workers[w];
         if (k->fd < 0 || k->count == 0 || time - k->since < l->options.stall_seconds) continue;
@@ -350,7 +344,7 @@ static loader_sample sample_of(loader *l, int64_t ticket) {
 
 status loader_next(loader *l, loader_batch *out) {
     CHECK(!l->in_use, "the last batch was not released");
-    double start = now();
+    double start = clock_seconds();
     for (int32_t i = 0; i < l->batch; i++) {
         RETURN_IF_ERROR(await_ticket(l, l->delivered + i));
         count_images(l, place_of(l, l->delivered + i));
@@ -361,7 +355,7 @@ status loader_next(loader *l, loader_batch *out) {
     *out = (loader_batch){.iteration = l->delivered / l->batch,
                           .samples = l->samples,
                           .count = l->batch,
-                          .wait_seconds = now() - start};
+                          .wait_seconds = clock_seconds() - start};
     return STATUS_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/check.h"
 #include "base/file_util.h"
+#include "base/round_up.h"
 #include "data/image_read.h"
 #include "data/mask_polygon.h"
 
@@ -27,7 +28,7 @@ void sample_builder_release(sample_builder *b) {
 }
 
 static size_t align_up(size_t bytes) {
-    return (bytes + SAMPLE_ALIGN - 1) & ~(size_t)(SAMPLE_ALIGN - 1);
+    return round_up(bytes, SAMPLE_ALIGN);
 }
 
 static size_t mask_bound(const sample_builder *b, const coco_index *index, const coco_annotation *a) {

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/philox.h"
+#include "base/round_up.h"
 #include "device/device.h"
 
 #include <stdio.h>
@@ -66,7 +67,7 @@ status param_store_allocate(param_store *store, struct device *dev, bool trainin
             param *p = &store->params[i];
             if (p->trainable != (pass == 0)) continue;
             p->offset = at;
-            at += (p->size + RECORD_ALIGNMENT - 1) / RECORD_ALIGNMENT * RECORD_ALIGNMENT;
+            at += (int64_t)round_up((size_t)p->size, RECORD_ALIGNMENT);
         }
         if (pass == 0) store->trainable = at;
     }

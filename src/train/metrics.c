@@ -1,6 +1,7 @@
 #include "train/metrics.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file_util.h"
 #include "base/json_write.h"
 #include "base/log.h"
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -45,12 +45,6 @@ struct metrics {
     int64_t steps, window_steps;
     metrics_step last;
 };
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 double metrics_peak_memory_mib(void) {
     struct rusage usage;
@@ -176,7 +170,7 @@ status metrics_open(metrics **out, const metrics_options *options) {
         return result;
     }
     json_write_init(&m->json);
-    m->begin_seconds = now_seconds();
+    m->begin_seconds = clock_seconds();
     *out = m;
     return STATUS_OK;
 }
@@ -345,7 +339,7 @@ void metrics_log_summary(const metrics *m) {
         log_info("events", "Overall training speed: %lld iterations in %s (%.4f s / it)", (long long)timed,
                  text, m->timed_seconds / (double)timed);
     }
-    double total = now_seconds() - m->begin_seconds, outside = total - m->step_seconds;
+    double total = clock_seconds() - m->begin_seconds, outside = total - m->step_seconds;
     metrics_format_duration(text, total);
     metrics_format_duration(hooks, outside > 0 ? outside : 0);
     log_info("events", "Total training time: %s (%s on hooks)", text, hooks);

@@ -1,5 +1,6 @@
 #include "train/setup.h"
 
+#include "base/content_hash.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "train/model_config.h"
@@ -31,8 +32,7 @@ int setup_thread_count(const config *cfg, int local_ranks) {
 
 status setup_seed(config *cfg, const rank_env *env) {
     if (cfg->SEED >= 0) return STATUS_OK;
-    uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
-    for (const char *p = env->job; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+    uint64_t hash = content_hash_of(env->job, strlen(env->job));
     if (env->size == 1) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);

@@ -1,12 +1,13 @@
 #include "train/step_batch.h"
 
 #include "base/check.h"
+#include "base/round_up.h"
 #include "image_pack/image_pack.h"
 
 #include <string.h>
 
-static int64_t round_up(int64_t side) {
-    return (side + CANVAS_DIVISOR - 1) / CANVAS_DIVISOR * CANVAS_DIVISOR;
+static int64_t canvas_side(int64_t side) {
+    return (int64_t)round_up((size_t)side, CANVAS_DIVISOR);
 }
 
 step_shape step_batch_largest(const loader *l, int images) {
@@ -14,8 +15,8 @@ step_shape step_batch_largest(const loader *l, int images) {
     sampler_largest(loader_sampler(l), &height, &width);
     loader_limits most = loader_get_limits(l);
     return (step_shape){.images = images,
-                        .height = round_up(height),
-                        .width = round_up(width),
+                        .height = canvas_side(height),
+                        .width = canvas_side(width),
                         .gt_capacity = most.objects > 0 ? most.objects : 1,
                         .mask_bytes = images * (int64_t)(most.mask_bytes + sizeof(int32_t)),
                         .pixel_bytes = images * (int64_t)(most.pixel_bytes + IMAGE_PACK_ALIGNMENT)};
@@ -25,8 +26,8 @@ void step_batch_canvas(int64_t *height, int64_t *width, const loader_batch *batc
     *height = *width = CANVAS_DIVISOR;
     for (int i = 0; i < batch->count; i++) {
         const loader_sample *s = &batch->samples[i];
-        if (round_up(s->resized_height) > *height) *height = round_up(s->resized_height);
-        if (round_up(s->resized_width) > *width) *width = round_up(s->resized_width);
+        if (canvas_side(s->resized_height) > *height) *height = canvas_side(s->resized_height);
+        if (canvas_side(s->resized_width) > *width) *width = canvas_side(s->resized_width);
     }
 }
 
@@ -49,7 +50,7 @@ static void fill_objects(step_memory *memory, const loader_sample *s, int image,
         record.offset += (int32_t)*mask_bytes; /* offsets count from the start of the batch's blob */
         memcpy(in->gt_masks + GT_MASK_RECORD_INTS * (first + g), &record, sizeof record);
     }
-    *mask_bytes += (int64_t)(s->mask_blob_bytes + 3) / 4 * 4;
+    *mask_bytes += (int64_t)round_up(s->mask_blob_bytes, sizeof(int32_t));
 }
 
 /* The bytes as they are; image_pack resizes and normalises them in the step. */
@@ -65,7 +66,7 @@ static void fill_pixels(step_memory *memory, const loader_sample *s, int image, 
                                 .flip = s->flip};
     memcpy(memory->inputs.pixel_table + image * IMAGE_PACK_RECORD_INTS, &record, sizeof record);
     memcpy(memory->inputs.pixels + *pixel_bytes, s->pixels, (size_t)bytes);
-    *pixel_bytes += (bytes + IMAGE_PACK_ALIGNMENT - 1) / IMAGE_PACK_ALIGNMENT * IMAGE_PACK_ALIGNMENT;
+    *pixel_bytes += (int64_t)round_up((size_t)bytes, IMAGE_PACK_ALIGNMENT);
 }
 
 void step_batch_fill(step_memory *memory, const loader_batch *batch, const dataset *data) {

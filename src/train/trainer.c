@@ -1,6 +1,8 @@
 #include "train/trainer.h"
 
 #include "base/check.h"
+#include "base/clock.h"
+#include "base/content_hash.h"
 #include "base/file_util.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
@@ -21,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { KEPT_CHECKPOINTS = 2 };
 
@@ -52,12 +53,6 @@ typedef struct step_result {
     gradient_report gradients;
     double wait, slowest_wait;
 } step_result;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static bool is_first(const trainer *t) {
     return t->env.rank == 0;
@@ -121,19 +116,18 @@ static void digest_config(char digest[17], config *cfg) {
         CONFIG_KEY_OUTPUT_DIR,    CONFIG_KEY_DATALOADER_NUM_WORKERS,   CONFIG_KEY_CPU_THREADS,
         CONFIG_KEY_MODEL_WEIGHTS, CONFIG_KEY_SOLVER_CHECKPOINT_PERIOD, CONFIG_KEY_SOLVER_LOG_PERIOD,
         CONFIG_KEY_DATASETS_TEST};
-    uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a over "name=value;" */
+    content_hash hash;
+    content_hash_init(&hash);
     for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
         bool skip = false;
         for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
             skip = skip || free_keys[i] == key;
         const char *value = skip ? NULL : config_format(cfg, key);
         if (!value) continue;
-        for (const char *p = config_keys[key].name; *p; p++)
-            hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
-        for (const char *p = value; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
-        hash = (hash ^ ';') * 0x100000001B3u;
+        content_hash_update(&hash, config_keys[key].name, strlen(config_keys[key].name) + 1);
+        content_hash_update(&hash, value, strlen(value) + 1);
     }
-    snprintf(digest, 17, "%016" PRIx64, hash);
+    snprintf(digest, 17, "%016" PRIx64, content_hash_digest(&hash));
 }
 
 static status resume(trainer *t) {
@@ -357,10 +351,10 @@ static void log_step(trainer *t, const step_result *r, double seconds) {
 static status train_loop(trainer *t) {
     const config *cfg = t->cfg;
     for (; t->iteration < cfg->SOLVER_MAX_ITER; t->iteration++) {
-        double start = now();
+        double start = clock_seconds();
         step_result r = {0};
         RETURN_IF_ERROR(run_step(t, &r));
-        log_step(t, &r, now() - start);
+        log_step(t, &r, clock_seconds() - start);
         bool last = t->iteration + 1 == cfg->SOLVER_MAX_ITER;
         if (last || (t->iteration + 1) % cfg->SOLVER_CHECKPOINT_PERIOD == 0)
             RETURN_IF_ERROR(comm_agree(t->c, save(t, last)));

@@ -5,7 +5,6 @@
 #include <math.h>
 #include "data/coco_index.h"
 #include "data/coco_parse.h"
-#include "data/content_hash.h"
 
 #define IMAGES                                                                                               \
     "\"images\":[{\"id\":7,\"file_name\":\"a.jpg\",\"width\":40,\"height\":30},{\"id\":5,\"file_name\":\"b." \
@@ -31,22 +30,6 @@ static uint64_t count_all(const coco_index *index) {
     uint64_t sum = 0;
     for (int i = 0; i < COCO_ISSUE_COUNT; i++) sum += count_of(index, i);
     return sum;
-}
-
-static void test_hash_vectors(void **state) {
-    (void)state;
-    assert_true(content_hash_of("", 0) == 0xEF46DB3751D8E999u);
-    assert_true(content_hash_of("abc", 3) == 0x44BC2CF5AD770999u);
-    char text[1000];
-    for (size_t i = 0; i < sizeof text; i++) text[i] = (char)(i * 7 + i / 13);
-    uint64_t whole = content_hash_of(text, sizeof text);
-    for (size_t step = 1; step < 70; step++) { /* any cutting gives the same digest */
-        content_hash h;
-        content_hash_init(&h);
-        for (size_t at = 0; at < sizeof text; at += step)
-            content_hash_update(&h, text + at, sizeof text - at < step ? sizeof text - at : step);
-        assert_true(content_hash_digest(&h) == whole);
-    }
 }
 
 static void test_numbers(void **state) {
@@ -566,7 +549,6 @@ static void test_real_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hash_vectors),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_any_order_of_keys),
         cmocka_unit_test(test_exact_and_text_ids),

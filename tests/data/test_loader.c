@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
-#include "data/content_hash.h"
+#include "base/content_hash.h"
 #include "data/loader.h"
 
 enum { IMAGES = 14, ITERATIONS = 30, BATCH = 4 };

@@ -1,7 +1,7 @@
-/* XXH64 (Collet, "xxHash fast digest algorithm", specification 0.1.1), seed 0: a fast 64-bit digest that
- * tells whether a file is still the one an index was made from. Not a defence against forgery. */
-#ifndef DATA_CONTENT_HASH_H
-#define DATA_CONTENT_HASH_H
+/* XXH64 (Collet, "xxHash fast digest algorithm", specification 0.1.1), seed 0: a fast 64-bit digest of
+ * files, configurations and names. Not a defence against forgery. */
+#ifndef BASE_CONTENT_HASH_H
+#define BASE_CONTENT_HASH_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "data/content_hash.h"
+#include "base/content_hash.h"
 
 #include <string.h>
 
