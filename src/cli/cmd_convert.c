@@ -95,7 +95,7 @@ static const cli_option options[] = {{0}};
 
 const cli_command cmd_convert = {
     .name = "convert",
-    .summary = "write a weights file anew, under today's names and in float32",
+    .summary = "writes a weights file anew, under today's names and in float32",
     .usage = "IN OUT",
     .details = "Reads safetensors with torchvision's names, also those before 0.13 and bare ImageNet "
                "backbones. Files of PyTorch "

@@ -54,7 +54,7 @@ static const cli_option options[] = {
 
 const cli_command cmd_op = {
     .name = "op",
-    .summary = "run one op on arrays from a file",
+    .summary = "runs one op on arrays from a file",
     .usage = "NAME --in FILE --out FILE [--attr NAME=VALUE...] [--device NAME]",
     .details = "Arrays are NHWC, convolution weights [K,R,S,C]. Where the file also holds grad_OUTPUT, "
                "backward runs and "
