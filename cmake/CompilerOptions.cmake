@@ -3,7 +3,7 @@ target_include_directories(project_options INTERFACE ${PROJECT_SOURCE_DIR}/src $
 target_compile_definitions(project_options INTERFACE _GNU_SOURCE MASKRCNN_VERSION="${PROJECT_VERSION}")
 target_compile_options(project_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-  -fno-math-errno -fstack-protector-strong)
+  -fno-math-errno -ffp-contract=off -fstack-protector-strong) # exact ties and parity need operations as they are written
 if(ENABLE_TESTS)
   target_compile_options(project_options INTERFACE -Werror)
 endif()

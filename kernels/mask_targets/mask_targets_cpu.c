@@ -6,26 +6,26 @@
 #include "base/thread_pool.h"
 #include "data/gt_masks.h"
 #include "image_info.h"
-#include "polygon_raster.h"
+#include "polygon_window.h"
 #include "roi_bins.h"
 
 #include <string.h>
 
-/* Of one thread: pixels [width, height] of the largest window, column by column, and the original pixel of
- * each kept one. */
+/* Of one thread: pixels of the largest window, column by column, and the original pixel of each column and row; or, for a
+ * polygon in the RoI's frame, [S,S] pixels and what drawing them needs. */
 typedef struct workspace {
     int32_t *columns, *rows;
     uint8_t *cells;
 } workspace;
 
-static int64_t at_least(int64_t a, int64_t b) {
-    return a > b ? a : b;
+static size_t frame_bytes(const mask_targets_params *p) {
+    return (size_t)(p->resolution * p->resolution) + mask_polygon_scratch_bytes(p->resolution, p->resolution);
 }
 
 static size_t workspace_bytes(const mask_targets_params *p) {
-    int64_t height = at_least(p->canvas_height, p->resolution),
-            width = at_least(p->canvas_width, p->resolution);
-    return ((size_t)(height + width) * sizeof(int32_t) + (size_t)(height * width) + 63) / 64 * 64;
+    size_t window = (size_t)(p->canvas_height * p->canvas_width), frame = frame_bytes(p);
+    size_t places = (size_t)(p->canvas_height + p->canvas_width) * sizeof(int32_t);
+    return (places + (window > frame ? window : frame) + 63) / 64 * 64;
 }
 
 static size_t scratch_bytes(const op_call *call, bool backward) {
@@ -37,8 +37,8 @@ static workspace workspace_of(const op_call *call, int thread) {
     const mask_targets_params *p = call->params;
     char *memory = (char *)call->scratch + (size_t)thread * workspace_bytes(p);
     workspace w = {.columns = (int32_t *)(void *)memory};
-    w.rows = w.columns + at_least(p->canvas_width, p->resolution);
-    w.cells = (uint8_t *)(w.rows + at_least(p->canvas_height, p->resolution));
+    w.rows = w.columns + p->canvas_width;
+    w.cells = (uint8_t *)(w.rows + p->canvas_height);
     return w;
 }
 
@@ -52,46 +52,20 @@ typedef struct target {
     int64_t low[2], size[2]; /* window of the resized image: first row and column, rows and columns */
 } target;
 
-static void add_parts(const target *t, const polygon_window *window, polygon_axis x, polygon_axis y) {
-    const uint8_t *cursor = t->mask.data;
-    for (int32_t i = 0; i < t->mask.parts; i++) {
-        gt_mask_part part = gt_mask_next_part(&cursor);
-        polygon_raster_add(window, part.xy, part.points, x, y);
-    }
-}
-
 /* Original to resized, mirrored image. */
-static polygon_axis resized_x(const target *t) {
-    return (polygon_axis){.scale = t->info.width / (double)t->info.original_width,
-                          .mirror = t->info.flip ? t->info.width : 0,
-                          .zoom = 1};
+static mask_affine to_resized(const target *t) {
+    double x = t->info.width / (double)t->info.original_width,
+           y = t->info.height / (double)t->info.original_height;
+    return t->info.flip ? (mask_affine){-x, t->info.width, y, 0} : (mask_affine){x, 0, y, 0};
 }
-
-static polygon_axis resized_y(const target *t) {
-    return (polygon_axis){.scale = t->info.height / (double)t->info.original_height, .zoom = 1};
-}
-
-/* ... and then to the frame of the RoI, which is at least 0.1 pixels large. The zoom is a float, as
- * detectron2 has it. */
-static polygon_axis in_roi(polygon_axis a, REAL low, REAL high, int resolution) {
-    float size = (float)high - (float)low;
-    a.origin = (double)low;
-    a.zoom = (double)((float)resolution / (size > 0.1f ? size : 0.1f));
-    return a;
-}
-
-/* ----------------------------------------------------------------------------------- polygon in the RoI's
- * frame ---- */
 
 static void fill_from_polygon(const target *t, REAL *out) {
-    int s = t->p->resolution;
-    for (int i = 0; i < s; i++) t->space.columns[i] = t->space.rows[i] = i;
-    polygon_window window = {s, s, t->space.columns, t->space.rows, s, s, t->space.cells};
-    memset(t->space.cells, 0, (size_t)s * (size_t)s);
-    add_parts(t, &window, in_roi(resized_x(t), t->roi[1], t->roi[3], s),
-              in_roi(resized_y(t), t->roi[2], t->roi[4], s));
-    for (int y = 0; y < s; y++)
-        for (int x = 0; x < s; x++) out[y * s + x] = t->space.cells[x * s + y];
+    int size = t->p->resolution;
+    mask_affine place = to_resized(t);
+    const float box[4] = {(float)t->roi[1], (float)t->roi[2], (float)t->roi[3], (float)t->roi[4]};
+    uint8_t *bitmap = t->space.cells, *scratch = bitmap + size * size;
+    mask_polygon_rasterize_in_box(bitmap, scratch, &t->mask, &place, box, size);
+    for (int i = 0; i < size * size; i++) out[i] = bitmap[i];
 }
 
 /* ------------------------------------------------------------------------------------- bitmap of the resized
@@ -135,14 +109,14 @@ static void window_from_polygon(const target *t) {
         nearest_pixels(t->space.rows, t->low[0], t->size[0], t->info.height, t->info.original_height, true);
         window.width = t->info.original_width;
         window.height = t->info.original_height;
-        polygon_axis as_it_is = {.scale = 1, .zoom = 1};
-        add_parts(t, &window, as_it_is, as_it_is);
+        polygon_window_draw(&window, &t->mask, &(mask_affine){1, 0, 1, 0});
     } else {
         for (int64_t i = 0; i < t->size[1]; i++) t->space.columns[i] = (int32_t)(t->low[1] + i);
         for (int64_t i = 0; i < t->size[0]; i++) t->space.rows[i] = (int32_t)(t->low[0] + i);
         window.width = t->info.width;
         window.height = t->info.height;
-        add_parts(t, &window, resized_x(t), resized_y(t));
+        mask_affine place = to_resized(t);
+        polygon_window_draw(&window, &t->mask, &place);
     }
 }
 

@@ -9,14 +9,6 @@ enum { FINE = 5, FINE_LEFT = 2, FINE_RIGHT = 3, MAX_PIXELS_OFF = 100000000, MAX_
 /* --- walking the outline
  * ------------------------------------------------------------------------------------- */
 
-/* Takes the crossings of an outline with the centre lines of the columns; `position` counts pixels down the
- * columns, 0..height*width, and from there on inside and outside are exchanged. */
-typedef struct crossing_sink crossing_sink;
-struct crossing_sink {
-    void (*cross)(crossing_sink *sink, uint32_t position);
-    int height, width;
-};
-
 typedef struct fine_point {
     int x, y;
 } fine_point;
@@ -29,10 +21,10 @@ static int round_to_grid(double pixels) {
 }
 
 /* The outline crosses column c at fine row v; rows are rounded up to the next pixel centre. */
-static void cross_column(crossing_sink *sink, int c, int v) {
+static void cross_column(mask_crossings *sink, int c, int v) {
     int y = v <= FINE_LEFT ? 0 : (v + FINE - 1 - FINE_LEFT) / FINE;
     if (y > sink->height) y = sink->height;
-    sink->cross(sink, (uint32_t)c * (uint32_t)sink->height + (uint32_t)y);
+    sink->cross(sink, c, y);
 }
 
 static int smaller(int a, int b) {
@@ -54,7 +46,7 @@ static int step_along(int start, double slope, int t) {
 }
 
 /* Edge at most as high as wide, a.x <= b.x: one grid point per fine column. */
-static void walk_flat_edge(crossing_sink *sink, fine_point a, fine_point b) {
+static void walk_flat_edge(mask_crossings *sink, fine_point a, fine_point b) {
     double slope = (double)(b.y - a.y) / (b.x - a.x);
     int last = last_column(b.x, sink->width);
     for (int c = first_column(a.x); c <= last; c++) {
@@ -66,7 +58,7 @@ static void walk_flat_edge(crossing_sink *sink, fine_point a, fine_point b) {
 
 /* Edge higher than wide, a.y <= b.y: one grid point per fine row; the step across a column's centre line is
  * looked up by division and then corrected for rounding. */
-static void walk_steep_edge(crossing_sink *sink, fine_point a, fine_point b) {
+static void walk_steep_edge(mask_crossings *sink, fine_point a, fine_point b) {
     int rows = b.y - a.y;
     double slope = (double)(b.x - a.x) / rows;
     int start = step_along(a.x, slope, 0), end = step_along(a.x, slope, rows);
@@ -82,7 +74,7 @@ static void walk_steep_edge(crossing_sink *sink, fine_point a, fine_point b) {
     }
 }
 
-static void walk_edge(crossing_sink *sink, fine_point a, fine_point b) {
+static void walk_edge(mask_crossings *sink, fine_point a, fine_point b) {
     int dx = abs(b.x - a.x), dy = abs(b.y - a.y);
     if (dx == 0) return; /* crosses no column */
     bool flip = dx >= dy ? a.x > b.x : a.y > b.y;
@@ -128,12 +120,14 @@ static void list_sort(number_list *list) {
 }
 
 typedef struct list_sink {
-    crossing_sink sink;
+    mask_crossings sink;
     number_list positions;
 } list_sink;
 
-static void collect(crossing_sink *sink, uint32_t position) {
-    list_append(&((list_sink *)(void *)sink)->positions, position);
+/* Positions count pixels down the columns: an outline's sorted positions are where its runs begin and end. */
+static void collect(mask_crossings *sink, int column, int row) {
+    list_append(&((list_sink *)(void *)sink)->positions,
+                (uint32_t)column * (uint32_t)sink->height + (uint32_t)row);
 }
 
 /* One part's crossings, sorted, are begin, end, begin, end... of its runs. A run is kept as begin << 32 |
@@ -147,7 +141,7 @@ static void add_runs(number_list *runs, list_sink *part) {
     part->positions.count = 0;
 }
 
-static void walk_doubles(crossing_sink *sink, const double *xy, int points) {
+static void walk_doubles(mask_crossings *sink, const double *xy, int points) {
     if (points < 1) return;
     fine_point first = {round_to_grid(xy[0]), round_to_grid(xy[1])}, from = first;
     for (int i = 1; i < points; i++) {
@@ -212,12 +206,12 @@ status mask_rle_from_polygon(mask_rle *out, const double *xy, int points, int he
  * ------------------------------------------------------------------------------------------- */
 
 typedef struct parity_sink {
-    crossing_sink sink;
+    mask_crossings sink;
     uint8_t *parity; /* [height*width + 1], down the columns */
 } parity_sink;
 
-static void toggle(crossing_sink *sink, uint32_t position) {
-    ((parity_sink *)(void *)sink)->parity[position] ^= 1;
+static void toggle(mask_crossings *sink, int column, int row) {
+    ((parity_sink *)(void *)sink)->parity[(size_t)column * (size_t)sink->height + (size_t)row] ^= 1;
 }
 
 size_t mask_polygon_scratch_bytes(int height, int width) {
@@ -239,6 +233,22 @@ static fine_point place_point(const float *xy, const placing *p) {
                         round_to_grid((y - p->low_y) * p->ratio_y)};
 }
 
+static void walk_floats(mask_crossings *sink, const float *xy, int points, const placing *place) {
+    if (points < 1) return;
+    fine_point first = place_point(xy, place), from = first;
+    for (int k = 1; k < points; k++) {
+        fine_point to = place_point(xy + 2 * (size_t)k, place);
+        walk_edge(sink, from, to);
+        from = to;
+    }
+    walk_edge(sink, from, first);
+}
+
+void mask_polygon_walk(mask_crossings *sink, const float *xy, int points, const mask_affine *place) {
+    placing p = {.frame = *place, .ratio_x = 1, .ratio_y = 1};
+    walk_floats(sink, xy, points, &p);
+}
+
 static void add_parity(uint8_t *bitmap, const uint8_t *parity, int height, int width) {
     uint8_t inside = 0;
     for (int x = 0; x < width; x++)
@@ -258,13 +268,7 @@ static void rasterize(uint8_t *bitmap, uint8_t *scratch, const gt_mask_view *pol
         gt_mask_part part = gt_mask_next_part(&cursor);
         if (part.points < 1) continue;
         memset(scratch, 0, mask_polygon_scratch_bytes(height, width));
-        fine_point first = place_point(part.xy, place), from = first;
-        for (int k = 1; k < part.points; k++) {
-            fine_point to = place_point(part.xy + 2 * (size_t)k, place);
-            walk_edge(&parity.sink, from, to);
-            from = to;
-        }
-        walk_edge(&parity.sink, from, first);
+        walk_floats(&parity.sink, part.xy, part.points, place);
         add_parity(bitmap, scratch, height, width);
     }
 }

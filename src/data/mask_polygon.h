@@ -28,6 +28,17 @@ status mask_rle_from_polygon(mask_rle *out, const double *xy, int points, int he
 status mask_rle_from_polygons(mask_rle *out, const double *xy, const int32_t *part_points, int parts,
                               int height, int width);
 
+/* Takes the crossings of an outline with the centre lines of an image's columns: below pixel row `row` (0..height) of
+ * `column` inside and outside change places. Every column is crossed an even number of times. */
+typedef struct mask_crossings mask_crossings;
+struct mask_crossings {
+    void (*cross)(mask_crossings *sink, int column, int row);
+    int height, width;
+};
+
+/* Walks one closed outline xy f32 [points,2], moved by `place`. */
+void mask_polygon_walk(mask_crossings *sink, const float *xy, int points, const mask_affine *place);
+
 /* Union of a packed polygon's parts, moved by `place`, as u8 0/1 [height,width] row-major. `scratch` holds
  * mask_polygon_scratch_bytes(height, width). Allocates nothing; thread-safe. */
 size_t mask_polygon_scratch_bytes(int height, int width);
