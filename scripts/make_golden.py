@@ -145,6 +145,13 @@ def pillow_resize(options):
             f.write(np.array([h, w, new_h, new_w], '<i4').tobytes() + picture.tobytes() + resized.tobytes())
 
 
+@fixture(lambda p: p.add_argument('--seeds', type=int, default=40, help='seeds to try for each case'))
+def trace(options):
+    """A training step of small models, see golden_trace.py. Needs torch, torchvision and safetensors."""
+    from golden_trace import write_all
+    write_all(path, range(1, options.seeds + 1))
+
+
 @fixture()
 def state_dicts(options):
     """Names and shapes of torchvision's Mask R-CNN R50-FPN with 91 classes, with frozen batch norm and with group norm. Needs torchvision."""

@@ -1,0 +1,304 @@
+"""One training step of a small Mask R-CNN by torchvision in double precision, for the test of `maskrcnn trace`.
+
+Weights and pictures are formulas over the program's own random numbers (src/base/philox.h), which the test repeats, so
+a fixture trace_<case>.safetensors holds only the batch's boxes and, of every loss, feature and gradient, a summary
+(see `summary`). __metadata__ says `config` (a file in configs/), `overrides` (KEY=VALUE, separated by ';'), `seed` and
+`weights_crc` (the sum of the CRC-32 of all tensors' bytes, modulo 2^32).
+
+Every discrete decision of the step (top-k, NMS, matching, level of a RoI) must have a margin in double, so that a right
+program in single precision decides the same; a seed without one is refused. Sampling takes every anchor and proposal.
+"""
+import math
+import zlib
+
+import numpy as np
+import torch
+import torchvision
+from safetensors.numpy import save_file
+from torch import nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.ops import box_iou
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+PURPOSE_TEST = 9
+MARGIN = 1e-4
+CANVAS = (128, 192)
+IMAGE_SIZES = ((128, 186), (118, 150))
+CLASSES = 3
+ANCHOR_SIZES = (16, 32, 64, 96, 128)
+# image, label, box; corners are multiples of 1/16
+OBJECTS = ((0, 0, (10.25, 20.5, 73.0, 81.75)), (0, 2, (90.5, 30.25, 122.0, 60.5)), (0, 1, (20.0, 4.0, 180.0, 120.5)),
+           (0, 1, (130.5, 80.75, 147.25, 97.5)), (1, 0, (12.5, 16.25, 58.25, 110.5)), (1, 2, (60.75, 40.25, 142.0, 82.5)),
+           (1, 1, (100.25, 8.5, 133.0, 40.0)))
+SAMPLES, SKETCHES = 16, 8
+
+
+def words(seed, item, count):
+    """The first `count` words of the stream (seed, PURPOSE_TEST, step 0, CRC-32 of `item`), see src/base/philox.h."""
+    mask = (1 << 64) - 1
+    k = ((seed ^ PURPOSE_TEST << 56) + 0x9E3779B97F4A7C15) & mask
+    k = (k ^ k >> 30) * 0xBF58476D1CE4E5B9 & mask
+    k = (k ^ k >> 27) * 0x94D049BB133111EB & mask
+    k ^= k >> 31
+    k0, k1 = k & 0xFFFFFFFF, k >> 32
+    u = np.uint64
+    low, shift = u(0xFFFFFFFF), u(32)
+    c0 = np.arange(-(-count // 4), dtype=u)
+    c1, c2, c3 = np.zeros_like(c0), np.full_like(c0, zlib.crc32(item.encode())), np.zeros_like(c0)
+    for _ in range(10):
+        p0, p1 = c0 * u(0xD2511F53), c2 * u(0xCD9E8D57)
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ u(k0), p1 & low, (p0 >> shift) ^ c3 ^ u(k1), p0 & low
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], 1).reshape(-1)[:count]
+
+
+def integers(seed, item, count):
+    """24-bit integers."""
+    return (words(seed, item, count) >> np.uint64(8)).astype(np.int64)
+
+
+# The first row whose text is part of the name holds. A vector is middle +- half, both dyadic, so that the sum is exact.
+VECTORS = (('running_mean', 0, 0.25), ('running_var', 1, 0.5), ('bn3.weight', 0.375, 0.125), ('.weight', 1, 0.25),
+           ('bn3.bias', 0.25, 0.125), ('fpn.', 0, 0.0625), ('cls_logits', 0, 0.0625), ('bbox_pred', 0, 0.0625),
+           ('cls_score', 0, 0.0625), ('mask_fcn_logits', 0, 0.0625), ('.bias', 1, 0.25))
+GAINS = (('cls_logits', 2.0), ('rpn.head.bbox_pred', 0.25), ('cls_score', 2.0), ('bbox_pred', 0.5), ('conv5_mask', 2.0),
+         ('.weight', 1.0))
+
+
+def first(table, name):
+    return next(row for row in table if row[0] in name)
+
+
+def formula(seed, name, shape):
+    """The parameter `name` as float32. A matrix's rows sum to zero: else a random network answers every place alike."""
+    r = integers(seed, name, math.prod(shape))
+    if len(shape) == 1:
+        _, middle, half = first(VECTORS, name)
+        return (middle + half * (r * 2.0**-23 - 1.0)).astype(np.float32)
+    rows = r.reshape(shape[0], -1)
+    fan = rows.shape[1]
+    scale = first(GAINS, name)[1] * math.sqrt(12.0 / fan) / (fan * 2.0**24)
+    return ((rows * fan - rows.sum(1, keepdims=True)) * scale).astype(np.float32).reshape(shape)
+
+
+def pictures(seed):
+    """images [N,H,W,3]: noise in squares of 8 and of 2 pixels, objects in a colour of their own; masks [G,H,W]: ellipses."""
+    height, width = CANVAS
+    y, x = np.arange(height)[:, None], np.arange(width)[None]
+
+    def fraction(item, *shape):
+        return integers(seed, item, math.prod(shape)).reshape(shape) * 2.0**-22 - 2.0
+
+    coarse = fraction('coarse', len(IMAGE_SIZES), height // 8, width // 8, 3)[:, y // 8, x // 8]
+    fine = fraction('fine', len(IMAGE_SIZES), height // 2, width // 2, 3)[:, y // 2, x // 2]
+    images, masks, colour = coarse + fine, [], fraction('colour', len(OBJECTS), 3)
+    for i, (image, _, (x1, y1, x2, y2)) in enumerate(OBJECTS):
+        w, h = x2 - x1, y2 - y1
+        masks.append(((2 * x + 1 - x1 - x2) * h)**2 + ((2 * y + 1 - y1 - y2) * w)**2 <= (w * h)**2)
+        images[image] += masks[-1][..., None] * colour[i]
+    for image, (h, w) in enumerate(IMAGE_SIZES):
+        images[image, h:] = 0
+        images[image, :, w:] = 0
+    return images.astype(np.float32), np.stack(masks)
+
+
+def summary(name, tensor):
+    """float64 [2 + 8 + 16]: norm, sum, 8 sums with an element's sign in bits 0..7 of its random word, 16 elements.
+
+    Element number k is (word k of the stream NAME + "#samples") x size >> 32, in the file's layout; an error anywhere
+    shows in the signed sums.
+    """
+    flat = tensor.detach().double().numpy().reshape(-1)
+    random = words(0, name, flat.size)
+    signed = [(np.where(random >> np.uint64(b) & np.uint64(1), -flat, flat)).sum() for b in range(SKETCHES)]
+    index = words(0, name + '#samples', SAMPLES) * np.uint64(flat.size) >> np.uint64(32)
+    return np.array([np.linalg.norm(flat), flat.sum(), *signed, *flat[index.astype(np.int64)]])
+
+
+def small_resnet(depth, norm, stem, width):
+    """A torchvision ResNet of `depth` with fewer channels: `stem`, and `width` in layer1's 3x3 convolutions."""
+    block, counts = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3))}[depth]
+    net = torchvision.models.ResNet(block, [1, 1, 1, 1], norm_layer=norm)
+    net.conv1, net.bn1, net.inplanes = nn.Conv2d(3, stem, 7, 2, 3, bias=False), norm(stem), stem
+    for i, n in enumerate(counts):
+        setattr(net, f'layer{i + 1}', net._make_layer(block, width << i, n, stride=1 if i == 0 else 2))
+    return net, width * block.expansion
+
+
+def build(case):
+    """The model of a case with formula weights, in double."""
+    norm, stem, channels, fc, mask = case['norm'], 16, 32, 64, 16
+    body, res2 = small_resnet(case['depth'], norm, stem, 16)
+    if case['freeze']:
+        for part in (body.conv1, body.bn1, body.layer1):
+            part.requires_grad_(False)
+    extra = None if norm is FrozenBatchNorm2d else norm
+    backbone = BackboneWithFPN(body, {f'layer{i + 1}': str(i) for i in range(4)}, [res2 << i for i in range(4)], channels,
+                               norm_layer=extra)
+    model = MaskRCNN(backbone, None, rpn_anchor_generator=AnchorGenerator(tuple((s,) for s in ANCHOR_SIZES), ((0.5, 1.0, 2.0),) * 5),
+                     box_head=TwoMLPHead(channels * 49, fc), box_predictor=FastRCNNPredictor(fc, CLASSES + 1),
+                     mask_head=MaskRCNNHeads(channels, [mask] * 2, 1, norm_layer=extra),
+                     mask_predictor=MaskRCNNPredictor(mask, mask, CLASSES + 1),
+                     rpn_pre_nms_top_n_train=100, rpn_post_nms_top_n_train=250, rpn_batch_size_per_image=20000,
+                     rpn_positive_fraction=1.0, box_batch_size_per_image=512, box_positive_fraction=0.25)
+    crc = 0
+    state = {}
+    for name, value in model.state_dict().items():
+        if 'num_batches_tracked' in name:
+            continue
+        array = formula(case['seed'], name, tuple(value.shape))
+        crc = (crc + zlib.crc32(array.tobytes())) % 2**32
+        state[name] = torch.from_numpy(array)
+    model.load_state_dict(state, strict=not any('num_batches' in n for n in model.state_dict()))
+    return model.double().train(), crc
+
+
+class Margins:
+    """Collects how far decisions are from falling the other way."""
+
+    def __init__(self):
+        self.smallest = {}
+
+    def note(self, what, distances):
+        distances = distances[distances.isfinite()]
+        if distances.numel():
+            self.smallest[what] = min(self.smallest.get(what, math.inf), float(distances.abs().min()))
+
+    def threshold(self, what, iou, *thresholds):
+        for t in thresholds:
+            self.note(what, iou.max(0).values - t)
+
+
+def check_proposals(model, images, features, margins):
+    """Follows the RPN's top-k and NMS, level by level."""
+    logits, deltas = model.rpn.head(list(features.values()))
+    anchors = model.rpn.anchor_generator(images, list(features.values()))
+    place = lambda t, n: t.view(t.shape[0], -1, n, *t.shape[2:]).permute(0, 3, 4, 1, 2).reshape(t.shape[0], -1, n)
+    kept_scores = [[] for _ in images.image_sizes]
+    at = 0
+    for level in range(len(logits)):
+        scores, boxes = place(logits[level], 1)[..., 0], place(deltas[level], 4)
+        for i, (h, w) in enumerate(images.image_sizes):
+            order = scores[i].sort(descending=True)
+            top = min(100, order.values.numel())
+            if order.values.numel() > top:
+                margins.note('top-k before NMS', order.values[top - 1] - order.values[top])
+            index = order.indices[:top]
+            decoded = model.rpn.box_coder.decode(boxes[i][index], [anchors[i][at + index]])[:, 0]
+            decoded = torchvision.ops.clip_boxes_to_image(decoded, (h, w))
+            margins.note('smallest side', (decoded[:, 2:] - decoded[:, :2]).min(1).values - 1e-3)
+            iou = box_iou(decoded, decoded)
+            alive = torch.ones(top, dtype=bool)
+            for k in range(top):
+                if alive[k]:
+                    margins.note('NMS', iou[k, k + 1:] - 0.7)
+                    alive[k + 1:] &= iou[k, k + 1:] <= 0.7
+            # Neighbours in the order may change places unless their scores differ, or they do not suppress each other.
+            near = (iou > 0.69).triu(1)
+            margins.note('order in NMS', (order.values[:top, None] - order.values[None, :top])[near])
+            kept_scores[i].append(order.values[:top][alive])
+        at += scores.shape[1]
+    for scores in kept_scores:
+        scores = torch.cat(scores).sort(descending=True).values
+        if len(scores) > 250:
+            margins.note('top-k after NMS', scores[249] - scores[250])
+    return [len(torch.cat(s)) for s in kept_scores]
+
+
+def run(case, dtype=torch.float64):
+    """Losses, features and gradients of one step, the margins, and some numbers to look at."""
+    model, crc = build(case)
+    model.to(dtype)
+    images, masks = pictures(case['seed'])
+    images = ImageList(torch.from_numpy(images).to(dtype).permute(0, 3, 1, 2), list(IMAGE_SIZES))
+    targets = []
+    for i in range(len(IMAGE_SIZES)):
+        own = [k for k, o in enumerate(OBJECTS) if o[0] == i]
+        targets.append({'boxes': torch.tensor([OBJECTS[k][2] for k in own], dtype=dtype), 'labels': torch.tensor([OBJECTS[k][1] + 1 for k in own]),
+                        'masks': torch.from_numpy(masks[own]).to(torch.uint8)})
+    features = model.backbone(images.tensors)
+    margins = Margins()
+    with torch.no_grad():
+        survivors = check_proposals(model, images, features, margins)
+    proposals, rpn_losses = model.rpn(images, features, targets)
+    seen = []
+    handle = model.roi_heads.box_roi_pool.register_forward_pre_hook(lambda module, args: seen.extend(args[1]))
+    _, roi_losses = model.roi_heads(features, proposals, IMAGE_SIZES, targets)
+    handle.remove()
+    losses = {**rpn_losses, **roi_losses}
+    sum(losses.values()).backward()
+    counts = {'proposals after NMS': survivors, 'rois': [len(s) for s in seen], 'objects': []}
+    anchors = model.rpn.anchor_generator(images, list(features.values()))
+    for i, target in enumerate(targets):
+        iou = box_iou(target['boxes'], anchors[i].to(dtype))
+        margins.threshold('anchors', iou, 0.3, 0.7)
+        best = iou.max(1).values[:, None] - iou  # ties are exact, or far
+        margins.note('best anchor', best[best != 0])
+        top = iou.topk(2, 0).values
+        margins.note('object of an anchor', (top[0] - top[1])[top[0] >= 0.29])
+        iou = box_iou(target['boxes'], seen[i])
+        margins.threshold('proposals', iou, 0.5)
+        top = iou.topk(2, 0).values
+        margins.note('object of a proposal', (top[0] - top[1])[top[0] >= 0.49])
+        area = (seen[i][:, 2:] - seen[i][:, :2]).prod(1)
+        margins.note('level of a RoI', area.sqrt() - 112)
+        counts['objects'].append(int((iou.max(0).values >= 0.5).sum()))
+        counts.setdefault('rois on p3', []).append(int((area.sqrt() >= 112).sum()))
+    tensors = {f'loss/{k}': v for k, v in losses.items()}
+    tensors.update({f'feature/p{i + 2}': v.permute(0, 2, 3, 1).contiguous() for i, v in enumerate(features.values())})
+    tensors.update({f'grad/{k}': v.grad for k, v in model.named_parameters() if v.requires_grad})
+    return tensors, crc, margins, counts
+
+
+def overrides(case):
+    """The case as the program's configuration."""
+    norm = {FrozenBatchNorm2d: 'FrozenBN', nn.BatchNorm2d: 'SyncBN'}.get(case['norm'], 'GN')
+    extra = '' if norm == 'FrozenBN' else norm
+    res2 = 64 if case['depth'] == 50 else 16
+    keys = {'RESNETS.DEPTH': case['depth'], 'RESNETS.STEM_OUT_CHANNELS': 16, 'RESNETS.RES2_OUT_CHANNELS': res2,
+            'RESNETS.WIDTH_PER_GROUP': 16, 'RESNETS.NORM': norm, 'BACKBONE.FREEZE_AT': 2 if case['freeze'] else 0, 'GN_GROUPS': 4,
+            'FPN.OUT_CHANNELS': 32, 'FPN.NORM': extra, 'ANCHOR_GENERATOR.SIZES': [[s] for s in ANCHOR_SIZES],
+            'RPN.PRE_NMS_TOPK_TRAIN': 100, 'RPN.POST_NMS_TOPK_TRAIN': 250, 'RPN.BATCH_SIZE_PER_IMAGE': 20000,
+            'RPN.POSITIVE_FRACTION': 1.0, 'ROI_HEADS.BATCH_SIZE_PER_IMAGE': 512, 'ROI_HEADS.POSITIVE_FRACTION': 0.25,
+            'ROI_HEADS.NUM_CLASSES': CLASSES, 'ROI_BOX_HEAD.FC_DIM': 64, 'ROI_MASK_HEAD.NUM_CONV': 2, 'ROI_MASK_HEAD.CONV_DIM': 16,
+            'ROI_MASK_HEAD.NORM': extra}
+    return ';'.join(f'MODEL.{k}={v}' for k, v in keys.items())
+
+
+CASES = {'frozen_bn': dict(depth=50, norm=FrozenBatchNorm2d, freeze=True),
+         'group_norm': dict(depth=18, norm=lambda channels: nn.GroupNorm(4, channels), freeze=False),
+         'batch_norm': dict(depth=50, norm=nn.BatchNorm2d, freeze=False)}
+
+
+def whole_error(name, got, expected):
+    return float((got.double() - expected).detach().norm() / expected.detach().norm())
+
+
+def write_all(path, seeds):
+    torch.set_num_threads(1)
+    for name, case in CASES.items():
+        for seed in seeds:
+            case['seed'] = seed
+            tensors, crc, margins, counts = run(case)
+            closest = min(margins.smallest, key=margins.smallest.get)
+            print(f'{name}, seed {seed}: {counts}, closest decision: {closest} {margins.smallest[closest]:.1e}', flush=True)
+            if margins.smallest[closest] > MARGIN and sum(counts['objects']) >= len(OBJECTS) + 2:
+                break
+        else:
+            raise SystemExit(f'{name}: no seed leaves every decision a margin of {MARGIN} and finds two proposals of objects')
+        single = run(case, torch.float32)[0]
+        worst = max((whole_error(k, single[k], v), k) for k, v in tensors.items())
+        print(', '.join(f'{k[5:]} {float(v.detach()):.6f}' for k, v in tensors.items() if k.startswith('loss/')))
+        print(f'largest error of PyTorch in single precision: {worst[0]:.1e}, {worst[1]}')
+        arrays = {k: summary(k, v) for k, v in tensors.items()}
+        arrays.update(image_sizes=np.array(IMAGE_SIZES, np.int32), boxes=np.array([o[2] for o in OBJECTS], np.float32),
+                      labels=np.array([o[1] for o in OBJECTS], np.int32), box_image=np.array([o[0] for o in OBJECTS], np.int32),
+                      canvas=np.array(CANVAS, np.int32))
+        save_file(arrays, path(f'trace_{name}.safetensors'),
+                  metadata={'config': 'mask_rcnn_R_50_FPN_torchvision.yaml', 'overrides': overrides(case), 'seed': str(case['seed']), 'weights_crc': str(crc)})
