@@ -70,7 +70,7 @@ static status read_descriptor(char *bytes, size_t size, int fd, const char *path
 status read_file(char **out, size_t *size, const char *path, size_t limit) {
     *out = NULL;
     *size = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hold us */
     if (fd < 0) return error_from_input(errno, path);
     struct stat info;
     status result = STATUS_OK;

@@ -167,7 +167,7 @@ static status parse_and_keep(coco_index *index, int fd, int64_t mtime_ns, const 
 }
 
 static status open_json(int *fd, struct stat *info, const char *path) {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
         return error_set(errno == EACCES ? STATUS_NO_PERMISSION : STATUS_NO_INPUT,
                          "check the path; a dataset is written ANNOTATIONS.json:IMAGE_DIR",

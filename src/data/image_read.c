@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/file_util.h"
 #include "data/image_codec.h"
@@ -111,11 +112,16 @@ static status load_file(uint8_t **bytes, size_t *size, const char *path, const i
 
 /* The first bytes of a file; fewer when it is shorter. */
 static status load_start(uint8_t *bytes, size_t *size, const char *path) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hold us */
     if (fd < 0)
         return error_set(errno == EACCES ? STATUS_NO_PERMISSION : STATUS_NO_INPUT,
                          "check the path, and that this user may read the file", "%s: %s", path,
                          strerror(errno));
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return error_set(STATUS_NO_INPUT, "give the path of a regular file", "%s: not a file", path);
+    }
     size_t at = 0;
     while (at < *size) {
         ssize_t n = read(fd, bytes + at, *size - at);

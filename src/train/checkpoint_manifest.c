@@ -63,7 +63,7 @@ typedef struct member {
 static status open_member(member *m, const char *folder, const char *name) {
     m->name = name;
     snprintf(m->path, sizeof m->path, "%s/%s", folder, name);
-    m->fd = open(m->path, O_RDONLY | O_CLOEXEC);
+    m->fd = open(m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (m->fd < 0)
         return error_set(errno == ENOENT ? STATUS_NO_INPUT : STATUS_IO, REMEDY, "%s: %s", m->path,
                          strerror(errno));
