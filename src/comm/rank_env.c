@@ -151,18 +151,21 @@ static void copy_line(char *out, size_t size, const char *text) {
         if ((unsigned char)*p < 0x20 || *p == 0x7F) *p = '?';
 }
 
-void rank_env_report_error(const rank_env *env) {
-    if (!error_cause()[0]) return;
-    bool alone = env->size == 1;
-    if (!alone && !claim_message(env, error_cause())) return;
+static void print_error(const rank_env *env) {
     fflush(stdout);
     char cause[2048], remedy[2048], rank[32] = "";
     copy_line(cause, sizeof cause, error_cause());
     copy_line(remedy, sizeof remedy, error_remedy());
-    if (!alone) snprintf(rank, sizeof rank, "rank %d: ", env->rank);
+    if (env->size > 1) snprintf(rank, sizeof rank, "rank %d: ", env->rank);
     /* In one write: stderr has no buffer, and other ranks write too. */
     fprintf(stderr, "maskrcnn: error: %s%s\n%s%s%s", rank, cause, remedy[0] ? "maskrcnn: remedy: " : "",
             remedy, remedy[0] ? "\n" : "");
     fflush(stderr);
+}
+
+void rank_env_report_error(const rank_env *env) {
+    bool alone = env->size == 1;
+    if (error_cause()[0] && (alone || claim_message(env, error_cause()))) print_error(env);
+    /* The launcher ends all ranks when the first one leaves: each gives the one that speaks the time to. */
     if (!alone) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
 }
