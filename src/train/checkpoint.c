@@ -115,6 +115,29 @@ status checkpoint_prepare(const char *output_dir) {
     return s;
 }
 
+status checkpoint_set_aside(const char *output_dir) {
+    enum { MOST_FOLDERS = 10000 };
+    char folder[PATH_MAX], pointer[PATH_MAX], aside[PATH_MAX], name[32];
+    RETURN_IF_ERROR(checkpoints_folder(folder, output_dir));
+    RETURN_IF_ERROR(join(pointer, output_dir, "last_checkpoint"));
+    listing list;
+    status s = list_checkpoints(&list, folder, false);
+    free(list.iterations);
+    if (s != STATUS_OK || list.count == 0) return s;
+    for (int n = 1; n <= MOST_FOLDERS; n++) {
+        snprintf(name, sizeof name, "checkpoints_%d", n);
+        RETURN_IF_ERROR(join(aside, output_dir, name));
+        if (access(aside, F_OK) != 0) break;
+    }
+    RETURN_IF_ERROR(rename_durable(folder, aside));
+    unlink(pointer);
+    log_warn("checkpoint",
+             "a new run begins in %s, which held the checkpoints of an earlier one (--resume goes on from "
+             "them): they were moved to %s",
+             output_dir, aside);
+    return STATUS_OK;
+}
+
 static status write_state(const char *folder, const checkpoint_state *state) {
     char path[PATH_MAX], seed[24];
     RETURN_IF_ERROR(join(path, folder, "state.json"));

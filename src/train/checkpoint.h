@@ -35,6 +35,10 @@ typedef struct checkpoint_source {
 /* Makes OUTPUT_DIR/checkpoints and removes what killed runs left there. */
 status checkpoint_prepare(const char *output_dir);
 
+/* For a run that begins anew: if an earlier one left checkpoints in OUTPUT_DIR, moves them to
+ * OUTPUT_DIR/checkpoints_<N>, N = 1, 2..., and says so. Else a later resume would take them for this run's. */
+status checkpoint_set_aside(const char *output_dir);
+
 /* Writes one checkpoint and points last_checkpoint to it. On failure nothing but a warning if `is_final` is
  * false (the run goes on, older checkpoints are untouched), STATUS_IO if it is true. */
 status checkpoint_save(const checkpoint_source *source, const checkpoint_state *state, bool is_final);

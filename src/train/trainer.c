@@ -106,6 +106,7 @@ static status prepare_output(trainer *t) {
     if (!is_first(t)) return STATUS_OK;
     snprintf(path, sizeof path, "%s/config.yaml", folder);
     RETURN_IF_ERROR(config_write_yaml(t->cfg, path));
+    if (!t->options->resume) RETURN_IF_ERROR(checkpoint_set_aside(folder));
     RETURN_IF_ERROR(checkpoint_prepare(folder));
     return run_status_write(folder, RUN_STARTING, 0, NULL, NULL);
 }
