@@ -51,22 +51,42 @@ static int take(int fd, char *text, size_t size) {
     return 1;
 }
 
-static void collect(program_run *run, int out, int err, double until) {
+/* Watches a program's pipes until both are closed or time is up; kills it when `path` is there. */
+static void collect(program_run *run, pid_t pid, int out, int err, const char *path, double until) {
     struct pollfd ends[2] = {{.fd = out, .events = POLLIN}, {.fd = err, .events = POLLIN}};
     while (ends[0].fd >= 0 || ends[1].fd >= 0) {
         double left = until - now();
-        if (left <= 0 || poll(ends, 2, (int)(left * 1000) + 1) == 0) return;
+        if (path && access(path, F_OK) == 0) {
+            kill(pid, SIGKILL);
+            path = NULL;
+        }
+        if (left <= 0) return;
+        poll(ends, 2, path ? 1 : (int)(left * 1000) + 1);
         if (ends[0].revents && !take(out, run->out, sizeof run->out)) ends[0].fd = -1;
         if (ends[1].revents && !take(err, run->err, sizeof run->err)) ends[1].fd = -1;
     }
 }
 
-void run_program(program_run *run, const char *folder, const char *line, double limit_seconds) {
-    char text[4096], *words[RUN_MOST_WORDS + 1] = {NULL}, *rest = text;
+static pid_t await_end(pid_t pid, int *state, double until) {
+    pid_t ended = waitpid(pid, state, WNOHANG);
+    while (ended == 0 && now() < until) {
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        ended = waitpid(pid, state, WNOHANG);
+    }
+    return ended;
+}
+
+void run_program_until(program_run *run, const char *folder, const char *line, const char *path,
+                       double limit_seconds) {
+    char text[16384], full[4096], *words[RUN_MOST_WORDS + 1] = {NULL}, *rest = text;
     int n = 0, out[2], err[2], state = 0;
-    snprintf(text, sizeof text, "%s", line);
-    while (rest && n < RUN_MOST_WORDS) words[n++] = strsep(&rest, "~");
-    if (strcmp(words[0], "maskrcnn") == 0) words[0] = (char *)TEST_PROGRAM;
+    assert_true(snprintf(text, sizeof text, "%s", line) < (int)sizeof text);
+    while (rest && n < RUN_MOST_WORDS) {
+        words[n] = strsep(&rest, "~");
+        if (strcmp(words[n], "maskrcnn") == 0) words[n] = (char *)TEST_PROGRAM;
+        n++;
+    }
+    if (path) snprintf(full, sizeof full, "%s/%s", folder, path);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     assert_int_equal(pipe2(err, O_CLOEXEC), 0);
     memset(run, 0, sizeof *run);
@@ -74,16 +94,13 @@ void run_program(program_run *run, const char *folder, const char *line, double 
     pid_t pid = start(words, folder, out, err);
     close(out[1]);
     close(err[1]);
-    collect(run, out[0], err[0], begin + limit_seconds);
-    /* Both pipes are closed, or time is up. */
-    pid_t ended = waitpid(pid, &state, WNOHANG);
-    while (ended == 0 && now() < begin + limit_seconds) {
-        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-        ended = waitpid(pid, &state, WNOHANG);
-    }
-    if (ended == 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, &state, 0);
+    collect(run, pid, out[0], err[0], path ? full : NULL, begin + limit_seconds);
+    if (await_end(pid, &state, begin + limit_seconds) == 0) {
+        kill(pid, SIGTERM); /* which mpirun passes on */
+        if (await_end(pid, &state, now() + 3) == 0) {
+            kill(pid, SIGKILL);
+            waitpid(pid, &state, 0);
+        }
         run->code = RUN_TIMED_OUT;
     } else {
         run->code = WIFEXITED(state) ? WEXITSTATUS(state) : -WTERMSIG(state);
@@ -91,4 +108,8 @@ void run_program(program_run *run, const char *folder, const char *line, double 
     run->seconds = now() - begin;
     close(out[0]);
     close(err[0]);
+}
+
+void run_program(program_run *run, const char *folder, const char *line, double limit_seconds) {
+    run_program_until(run, folder, line, NULL, limit_seconds);
 }
