@@ -32,25 +32,24 @@ static region region_of(const op_call *call, int64_t r) {
     return g;
 }
 
-/* Pixels [*first, *end) of bin p on an axis of `length` pixels. */
-static void bin_range(int64_t *first, int64_t *end, const region *g, int axis, int p, int output_size,
-                      int64_t length) {
-    REAL bin = (REAL)g->size[axis] / (REAL)output_size;
-    int64_t a = (int64_t)floor((REAL)p * bin) + g->low[axis],
-            b = (int64_t)ceil((REAL)(p + 1) * bin) + g->low[axis];
-    *first = a < 0 ? 0 : a > length ? length : a;
-    *end = b < 0 ? 0 : b > length ? length : b;
+/* Pixels [first, end) of one bin on both axes. */
+typedef struct bin {
+    int64_t first[2], end[2];
+} bin;
+
+static void set_range(bin *b, const region *g, int axis, int p, int output_size, int64_t length) {
+    REAL size = (REAL)g->size[axis] / (REAL)output_size;
+    int64_t first = (int64_t)floor((REAL)p * size) + g->low[axis],
+            end = (int64_t)ceil((REAL)(p + 1) * size) + g->low[axis];
+    b->first[axis] = first < 0 ? 0 : first > length ? length : first;
+    b->end[axis] = end < 0 ? 0 : end > length ? length : end;
 }
 
-/* Index in the image of the first largest pixel of channel c in bin (p, q); -1: the bin is empty. */
-static int64_t largest(const op_call *call, const region *g, int p, int q, int64_t c) {
-    const int64_t *shape = call->in[ROI_POOL_X]->shape;
-    int output_size = ((const roi_pool_params *)call->params)->output_size;
-    int64_t y, y_end, x_first, x_end, best = -1;
-    bin_range(&y, &y_end, g, 0, p, output_size, shape[1]);
-    bin_range(&x_first, &x_end, g, 1, q, output_size, shape[2]);
-    for (; y < y_end; y++) {
-        for (int64_t x = x_first; x < x_end; x++) {
+/* Index in the image of the first largest pixel of channel c; -1: the bin is empty. */
+static int64_t largest(const region *g, const bin *b, const int64_t shape[4], int64_t c) {
+    int64_t best = -1;
+    for (int64_t y = b->first[0]; y < b->end[0]; y++) {
+        for (int64_t x = b->first[1]; x < b->end[1]; x++) {
             int64_t at = (y * shape[2] + x) * shape[3] + c;
             if (best < 0 || g->image[at] > g->image[best]) best = at;
         }
@@ -78,18 +77,23 @@ typedef struct job {
 static void channels_tile(void *context, int64_t tile, int thread) {
     (void)thread;
     const job *j = context;
-    int64_t rows = tensor_valid_rows(j->call->in[ROI_POOL_ROIS]),
-            channels = j->call->in[ROI_POOL_X]->shape[3];
+    const int64_t *shape = j->call->in[ROI_POOL_X]->shape;
+    int64_t rows = tensor_valid_rows(j->call->in[ROI_POOL_ROIS]), channels = shape[3];
     int output_size = ((const roi_pool_params *)j->call->params)->output_size;
     int64_t first = tile * CHANNEL_TILE,
             end = first + CHANNEL_TILE < channels ? first + CHANNEL_TILE : channels;
     for (int64_t r = 0; r < rows; r++) {
         region g = region_of(j->call, r);
-        for (int p = 0; p < output_size; p++)
-            for (int q = 0; q < output_size; q++)
+        for (int p = 0; p < output_size; p++) {
+            for (int q = 0; q < output_size; q++) {
+                int64_t out = ((r * output_size + p) * output_size + q) * channels;
+                bin b;
+                set_range(&b, &g, 0, p, output_size, shape[1]);
+                set_range(&b, &g, 1, q, output_size, shape[2]);
                 for (int64_t c = first; c < end; c++)
-                    j->visit(j->call, &g, ((r * output_size + p) * output_size + q) * channels + c,
-                             largest(j->call, &g, p, q, c));
+                    j->visit(j->call, &g, out + c, largest(&g, &b, shape, c));
+            }
+        }
     }
 }
 
