@@ -90,6 +90,7 @@ static void choose_winograd_sizes(weights *w) {
     w->tile_chunk = at_least_1(conv_least(conv_least(WINOGRAD_TILES, w->all_tiles), fit));
 }
 
+/* Every size grows with the number of images: scratch for all of them is enough for the valid ones. */
 static void choose_sizes(weights *w) {
     const conv_shape *v = &w->v;
     w->micro = micro_best();
@@ -102,14 +103,16 @@ static void choose_sizes(weights *w) {
     int64_t all = v->n * v->ho * v->wo, columns = at_least_1(w->group_columns);
     w->chunk = at_least_1(conv_least(conv_least(SLICE_PIXELS, all), PACKED_FLOATS / (columns * w->taps)));
     w->packed_columns = (v->wo - 1) * v->stride + (v->s - 1) * v->dilation + 1;
-    w->slice_rows = at_least_1(conv_least(v->n * v->ho, SLICE_PIXELS / at_least_1(v->wo)));
+    w->slice_rows = at_least_1(SLICE_PIXELS / at_least_1(v->wo));
     while (w->slice_rows > 1 &&
            packed_rows_for(v, w->slice_rows) * w->packed_columns > PACKED_FLOATS / columns)
         w->slice_rows = w->slice_rows / 2;
-    w->packed_rows = packed_rows_for(v, w->slice_rows);
+    int64_t packed_pixels = packed_rows_for(v, w->slice_rows) * w->packed_columns;
     /* Whole only where it packs less than gathering, and within bounds (dilation can make it huge). */
-    w->can_be_whole = w->packed_rows * w->packed_columns < w->slice_rows * v->wo * w->taps &&
-                      w->packed_rows * w->packed_columns <= 2 * PACKED_FLOATS / columns;
+    w->can_be_whole =
+        packed_pixels < w->slice_rows * v->wo * w->taps && packed_pixels <= 2 * PACKED_FLOATS / columns;
+    w->slice_rows = at_least_1(conv_least(w->slice_rows, v->n * v->ho));
+    w->packed_rows = packed_rows_for(v, w->slice_rows);
     choose_winograd_sizes(w);
 }
 
@@ -411,7 +414,6 @@ void conv_weight_backward(const conv_shape *shape, const conv_weight_gradient *t
     if (winograd) parallel_for(w.output_blocks, transform_back, &w);
 }
 
-/* Fewer valid images than the shape has pack no more, so the largest number of them is enough. */
 size_t conv_weight_backward_scratch(const conv_shape *shape) {
     weights w = {.v = *shape};
     choose_sizes(&w);

@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 #include "cli/cli.h"
 #include "comm/rank_env.h"
+#include "micro.h"
 
 #include <cblas.h>
 #include <jpeglib.h>
@@ -35,6 +36,7 @@ static void print_libraries(void) {
     print_mpi();
     snprintf(text, sizeof text, "%s; kernels for %s", openblas_get_config(), openblas_get_corename());
     row("BLAS", text);
+    row("convolutions", micro_best()->name);
     row("zlib", zlibVersion());
     row("libpng", png_get_libpng_ver(NULL));
 #ifdef LIBJPEG_TURBO_VERSION

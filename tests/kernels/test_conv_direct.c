@@ -71,8 +71,46 @@ static void test_matches_reference(void **state) {
     micro_choose(NULL);
 }
 
+/* Any number of valid images in the scratch and memory of all of them. */
+static void compare_valid(const conv_run_size *size, int32_t valid) {
+    conv_run expected, actual;
+    tensor rows = tensor_make("rows", DTYPE_I32, 1, (int64_t[]){1}, &valid);
+    conv_run *runs[] = {&expected, &actual};
+    const op_kernel *kernels[] = {&conv2d_reference_f32, &conv2d_direct};
+    for (int i = 0; i < 2; i++) {
+        conv_run_init(runs[i], size);
+        runs[i]->in[CONV2D_X].rows = runs[i]->y.rows = runs[i]->d_y.rows = runs[i]->d_in[CONV2D_X].rows =
+            &rows;
+        conv_run_fill(&runs[i]->y, 5, 1.0f);
+        conv_run_fill(&runs[i]->d_in[CONV2D_X], 5, 1.0f);
+        conv_run_kernel(runs[i], kernels[i], false);
+        if (i) {
+            assert_close(&actual.y, &expected.y, "y", valid, "valid images");
+            memcpy(actual.y.data, expected.y.data, tensor_bytes(&actual.y));
+        }
+        conv_run_kernel(runs[i], kernels[i], true);
+    }
+    for (int i = 0; i <= CONV2D_BIAS; i++)
+        assert_close(&actual.d_in[i], &expected.d_in[i], conv2d_op.input_names[i], valid, "valid images");
+    for (int i = 0; i < 2; i++) conv_run_release(runs[i]);
+}
+
+static void test_valid_images(void **state) {
+    (void)state;
+    const conv_run_size direct = {40, 5, 5, 12, 20, 3, 3, {1, 1, 1, true}, true, false};
+    const conv_run_size fast = {40, 5, 5, 32, 48, 3, 3, {1, 1, 1, true}, true, false};
+    const conv_run_size strided = {40, 6, 9, 10, 12, 3, 3, {2, 1, 1, false}, true, false};
+    const int32_t valid[] = {0, 1, 3, 17, 39};
+    for (int i = 0; i < 5; i++) {
+        compare_valid(&direct, valid[i]);
+        compare_valid(&fast, valid[i]);
+        compare_valid(&strided, valid[i]);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_matches_reference)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_matches_reference),
+                                       cmocka_unit_test(test_valid_images)};
     thread_pool_start(2);
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     thread_pool_stop();
