@@ -85,7 +85,7 @@ static void proposals_are_the_framework_s(void **state) {
                               .box_weights = {1, 1, 1, 1}};
     op_run run;
     op_run_init(&run, &rpn_proposals_op, &p);
-    char name[16];
+    char name[32];
     for (int l = 0; l < 5; l++) {
         snprintf(name, sizeof name, "logits%d", l);
         op_run_input_from(&run, RPN_PROPOSALS_LOGITS + l, file, name);
