@@ -28,7 +28,7 @@ for source in tests/fuzz/fuzz_${only:-*}.c; do
   if "build-fuzz/tests/fuzz/fuzz_$what" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="build-fuzz/findings/$what-" "${options[@]}" \
     "build-fuzz/corpus/$what" "tests/fuzz/seeds/$what" >"build-fuzz/$what.log" 2>&1; then
-    grep -E 'number_of_executed_units|new_units_added' "build-fuzz/$what.log"
+    grep -aE 'number_of_executed_units|new_units_added' "build-fuzz/$what.log"
   else
     tail -n 40 "build-fuzz/$what.log"
     found=1
