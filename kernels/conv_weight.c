@@ -61,7 +61,7 @@ typedef struct weights {
     int64_t n_tiles;
     int64_t position_pixels; /* packed pixels from one position to the next */
     int64_t n_pixels;
-    int64_t first_panel, end_panel;
+    int64_t first_panel, end_panel, tile_panels;
     int64_t first, count;  /* in pixels */
     int64_t packed_pixels; /* of one panel */
     int64_t n_rows;        /* packed rows, whole */
@@ -281,36 +281,44 @@ static void list_rows(weights *w, int64_t first, int64_t count) {
  * ---------------------------------------------------------------------------------------------------------
  */
 
-/* A panel, a position and OUTPUT_BLOCKS blocks of output channels. */
-static void sum_tile(void *context, int64_t tile, int thread) {
-    (void)thread;
+/* One block of output channels at one position, in one panel. */
+static void sum_block(const weights *w, const conv_panel *p, int64_t position, int64_t b) {
     _Alignas(64) float block[MICRO_MAX_BLOCK];
-    const weights *w = context;
-    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), group = tile % groups;
-    int64_t position = tile / groups % w->positions, rows = w->micro->rows;
-    conv_panel p = w->panel[w->first_panel + tile / (groups * w->positions)];
-    int64_t group_first = w->panel[w->first_panel].first, shift = position * w->position_pixels;
+    int64_t rows = w->micro->rows, shift = position * w->position_pixels;
     if (w->whole)
         shift = position / w->v.s * w->v.dilation * w->packed_columns + position % w->v.s * w->v.dilation;
-    const float *panel = w->packed + (p.first - group_first) * w->packed_pixels + shift * p.width;
-    int64_t end = conv_least((group + 1) * OUTPUT_BLOCKS, w->output_blocks);
-    for (int64_t b = group * OUTPUT_BLOCKS; b < end; b++) {
-        micro_store to = {
-            .rows = (int)conv_least(rows, w->v.k - b * rows), .columns = p.exist, .width = p.width};
-        for (int m = 0; m < to.rows; m++) {
-            to.dest[m] = w->dest + ((b * rows + m) * w->positions + position) * w->v.c + p.first;
-            to.add[m] = w->overwrites ? NULL : to.dest[m];
-            for (int64_t i = 0; i < p.exist; i += 16) __builtin_prefetch(to.dest[m] + i, 1);
-        }
-        int64_t left = b * w->left_positions + (w->left_positions > 1 ? position : 0);
-        w->micro->outer[p.vectors - 1](block, w->left + left * w->left_stride, panel, &w->runs);
-        w->micro->store(&to, block);
+    const float *panel =
+        w->packed + (p->first - w->panel[w->first_panel].first) * w->packed_pixels + shift * p->width;
+    micro_store to = {
+        .rows = (int)conv_least(rows, w->v.k - b * rows), .columns = p->exist, .width = p->width};
+    for (int m = 0; m < to.rows; m++) {
+        to.dest[m] = w->dest + ((b * rows + m) * w->positions + position) * w->v.c + p->first;
+        to.add[m] = w->overwrites ? NULL : to.dest[m];
+        for (int64_t i = 0; i < p->exist; i += 16) __builtin_prefetch(to.dest[m] + i, 1);
     }
+    int64_t left = b * w->left_positions + (w->left_positions > 1 ? position : 0);
+    w->micro->outer[p->vectors - 1](block, w->left + left * w->left_stride, panel, &w->runs);
+    w->micro->store(&to, block);
 }
 
+/* A position, `tile_panels` panels and OUTPUT_BLOCKS blocks of output channels. */
+static void sum_tile(void *context, int64_t tile, int thread) {
+    (void)thread;
+    const weights *w = context;
+    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), group = tile % groups;
+    int64_t position = tile / groups % w->positions,
+            end = conv_least((group + 1) * OUTPUT_BLOCKS, w->output_blocks);
+    int64_t first_panel = w->first_panel + tile / (groups * w->positions) * w->tile_panels;
+    int64_t end_panel = conv_least(first_panel + w->tile_panels, w->end_panel);
+    for (int64_t panel = first_panel; panel < end_panel; panel++)
+        for (int64_t b = group * OUTPUT_BLOCKS; b < end; b++) sum_block(w, &w->panel[panel], position, b);
+}
+
+/* Winograd's positions have little data each: both sides of one stay in the L2 cache while all panels are done. */
 static void sum_slice(weights *w) {
-    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS);
-    parallel_for((w->end_panel - w->first_panel) * w->positions * groups, sum_tile, w);
+    int64_t groups = conv_tiles(w->output_blocks, OUTPUT_BLOCKS), panels = w->end_panel - w->first_panel;
+    w->tile_panels = w->left_positions > 1 ? panels : 1;
+    parallel_for(conv_tiles(panels, w->tile_panels) * w->positions * groups, sum_tile, w);
     w->overwrites = false;
 }
 
