@@ -198,7 +198,7 @@ static status match_file(match *m, weights_use use) {
         return error_set(STATUS_OS, "free some memory", "no memory to load %s", safetensors_path(m->file));
     RETURN_IF_ERROR(match_names(m));
     RETURN_IF_ERROR(check_shapes(m, use));
-    if (use == WEIGHTS_EXACT) RETURN_IF_ERROR(check_complete(m));
+    if (use != WEIGHTS_START) RETURN_IF_ERROR(check_complete(m));
     return check_dtypes(m);
 }
 

@@ -152,7 +152,7 @@ static status check_classes(const safetensors *file, const weights_classes *clas
     json_pairs_release(&ids);
     if (s != STATUS_OK) return error_prefix(s, "%s: __metadata__", safetensors_path(file));
     if (!is_other) return STATUS_OK;
-    if (use == WEIGHTS_EXACT)
+    if (use != WEIGHTS_START)
         return error_set(STATUS_DATA, "use the annotations or the weights that belong together",
                          "%s: made for other classes (class_names): in the file %s, in the data set %s",
                          safetensors_path(file), said, set);
@@ -168,10 +168,12 @@ status weights_check_claims(const safetensors *file, const config *cfg, const we
                             weights_use use) {
     const char *order = safetensors_metadata(file, "input_order"),
                *stride = safetensors_metadata(file, "stride_place");
-    if (order && strcmp(order, cfg->INPUT_FORMAT) != 0)
-        return refuse(file, "input_order", order, "INPUT.FORMAT", cfg->INPUT_FORMAT);
-    RETURN_IF_ERROR(check_floats(file, "pixel_mean", "MODEL.PIXEL_MEAN", &cfg->MODEL_PIXEL_MEAN));
-    RETURN_IF_ERROR(check_floats(file, "pixel_std", "MODEL.PIXEL_STD", &cfg->MODEL_PIXEL_STD));
+    if (use != WEIGHTS_EXACT_OWN_INPUT) {
+        if (order && strcmp(order, cfg->INPUT_FORMAT) != 0)
+            return refuse(file, "input_order", order, "INPUT.FORMAT", cfg->INPUT_FORMAT);
+        RETURN_IF_ERROR(check_floats(file, "pixel_mean", "MODEL.PIXEL_MEAN", &cfg->MODEL_PIXEL_MEAN));
+        RETURN_IF_ERROR(check_floats(file, "pixel_std", "MODEL.PIXEL_STD", &cfg->MODEL_PIXEL_STD));
+    }
     if (stride && strcmp(stride, stride_place(cfg)) != 0)
         return refuse(file, "stride_place", stride, "MODEL.RESNETS.STRIDE_IN_1X1",
                       cfg->MODEL_RESNETS_STRIDE_IN_1X1 ? "True" : "False");

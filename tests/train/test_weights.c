@@ -356,6 +356,15 @@ static void claims_that_disagree_are_refused(void **state) {
         }
         param_store_release(&store);
     }
+    /* Images that come ready-made have no use for what the file says of the input; the network must still fit. */
+    make_store(&store, 4);
+    write_file("claims.safetensors", whole, WHOLE, (const char *const[]){"input_order", "RGB", NULL});
+    assert_int_equal(weights_load(&report, &store, "claims.safetensors", &cfg, NULL, WEIGHTS_EXACT_OWN_INPUT),
+                     STATUS_OK);
+    write_file("claims.safetensors", whole, WHOLE, (const char *const[]){"norm", "GN", NULL});
+    assert_int_equal(weights_load(&report, &store, "claims.safetensors", &cfg, NULL, WEIGHTS_EXACT_OWN_INPUT),
+                     STATUS_CONFIG);
+    param_store_release(&store);
     unlink("claims.safetensors");
 }
 
