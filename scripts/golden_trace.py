@@ -8,15 +8,16 @@ a fixture trace_<case>.safetensors holds only the batch's boxes and, of every lo
 Every discrete decision of the step (top-k, NMS, matching, level of a RoI) must have a margin in double, so that a right
 program in single precision decides the same; a seed without one is refused. Sampling takes every anchor and proposal.
 """
+import json
 import math
 import zlib
 
 import numpy as np
 import torch
 import torchvision
-from safetensors.numpy import save_file
 from torch import nn
 from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -33,9 +34,10 @@ IMAGE_SIZES = ((128, 186), (118, 150))
 CLASSES = 3
 ANCHOR_SIZES = (16, 32, 64, 96, 128)
 # image, label, box; corners are multiples of 1/16
-OBJECTS = ((0, 0, (10.25, 20.5, 73.0, 81.75)), (0, 2, (90.5, 30.25, 122.0, 60.5)), (0, 1, (20.0, 4.0, 180.0, 120.5)),
-           (0, 1, (130.5, 80.75, 147.25, 97.5)), (1, 0, (12.5, 16.25, 58.25, 110.5)), (1, 2, (60.75, 40.25, 142.0, 82.5)),
-           (1, 1, (100.25, 8.5, 133.0, 40.0)))
+OBJECTS = ((0, 0, (10.25, 20.5, 73.0, 81.75)), (0, 2, (90.5, 30.25, 121.75, 59.5)), (0, 1, (20.0, 4.0, 180.0, 120.5)),
+           (0, 1, (130.5, 80.75, 146.25, 98.5)), (1, 0, (12.5, 16.25, 58.25, 110.5)), (1, 2, (60.75, 40.25, 142.0, 82.5)),
+           (1, 1, (100.25, 8.5, 133.875, 39.375)))
+BEFORE_NMS, AFTER_NMS = 100, 250  # proposals of a level, of an image
 SAMPLES, SKETCHES = 16, 8
 
 
@@ -85,6 +87,13 @@ def formula(seed, name, shape):
     fan = rows.shape[1]
     scale = first(GAINS, name)[1] * math.sqrt(12.0 / fan) / (fan * 2.0**24)
     return ((rows * fan - rows.sum(1, keepdims=True)) * scale).astype(np.float32).reshape(shape)
+
+
+def weights(seed, shapes):
+    """The parameters of these names and shapes, and the sum of their CRC-32."""
+    arrays = {name: formula(seed, name, tuple(shape)) for name, shape in shapes.items()}
+    crc = sum(zlib.crc32(a.tobytes()) for a in arrays.values()) % 2**32
+    return {name: torch.from_numpy(a) for name, a in arrays.items()}, crc
 
 
 def pictures(seed):
@@ -145,17 +154,11 @@ def build(case):
                      box_head=TwoMLPHead(channels * 49, fc), box_predictor=FastRCNNPredictor(fc, CLASSES + 1),
                      mask_head=MaskRCNNHeads(channels, [mask] * 2, 1, norm_layer=extra),
                      mask_predictor=MaskRCNNPredictor(mask, mask, CLASSES + 1),
-                     rpn_pre_nms_top_n_train=100, rpn_post_nms_top_n_train=250, rpn_batch_size_per_image=20000,
+                     rpn_pre_nms_top_n_train=BEFORE_NMS, rpn_post_nms_top_n_train=AFTER_NMS, rpn_batch_size_per_image=20000,
                      rpn_positive_fraction=1.0, box_batch_size_per_image=512, box_positive_fraction=0.25)
-    crc = 0
-    state = {}
-    for name, value in model.state_dict().items():
-        if 'num_batches_tracked' in name:
-            continue
-        array = formula(case['seed'], name, tuple(value.shape))
-        crc = (crc + zlib.crc32(array.tobytes())) % 2**32
-        state[name] = torch.from_numpy(array)
-    model.load_state_dict(state, strict=not any('num_batches' in n for n in model.state_dict()))
+    state, crc = weights(case['seed'], {k: v.shape for k, v in model.state_dict().items() if 'num_batches_tracked' not in k})
+    unset = model.load_state_dict(state, strict=False)
+    assert not unset.unexpected_keys and all('num_batches_tracked' in k for k in unset.missing_keys)
     return model.double().train(), crc
 
 
@@ -170,49 +173,61 @@ class Margins:
         if distances.numel():
             self.smallest[what] = min(self.smallest.get(what, math.inf), float(distances.abs().min()))
 
-    def threshold(self, what, iou, *thresholds):
-        for t in thresholds:
-            self.note(what, iou.max(0).values - t)
 
+def check_proposals(logits, deltas, anchors, margins, smallest_side=1e-3):
+    """Follows the RPN's top-k and NMS; every argument has one entry per level. Returns how many boxes outlive NMS per image."""
+    def by_place(t, n):
+        return t.view(t.shape[0], -1, n, *t.shape[2:]).permute(0, 3, 4, 1, 2).reshape(t.shape[0], -1, n)
 
-def check_proposals(model, images, features, margins):
-    """Follows the RPN's top-k and NMS, level by level."""
-    logits, deltas = model.rpn.head(list(features.values()))
-    anchors = model.rpn.anchor_generator(images, list(features.values()))
-    place = lambda t, n: t.view(t.shape[0], -1, n, *t.shape[2:]).permute(0, 3, 4, 1, 2).reshape(t.shape[0], -1, n)
-    kept_scores = [[] for _ in images.image_sizes]
-    at = 0
-    for level in range(len(logits)):
-        scores, boxes = place(logits[level], 1)[..., 0], place(deltas[level], 4)
-        for i, (h, w) in enumerate(images.image_sizes):
+    coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+    kept_scores = [[] for _ in IMAGE_SIZES]
+    for level, boxes_at in enumerate(anchors):
+        scores, moves = by_place(logits[level], 1)[..., 0], by_place(deltas[level], 4)
+        for i, size in enumerate(IMAGE_SIZES):
             order = scores[i].sort(descending=True)
-            top = min(100, order.values.numel())
+            top = min(BEFORE_NMS, order.values.numel())
             if order.values.numel() > top:
                 margins.note('top-k before NMS', order.values[top - 1] - order.values[top])
-            index = order.indices[:top]
-            decoded = model.rpn.box_coder.decode(boxes[i][index], [anchors[i][at + index]])[:, 0]
-            decoded = torchvision.ops.clip_boxes_to_image(decoded, (h, w))
-            margins.note('smallest side', (decoded[:, 2:] - decoded[:, :2]).min(1).values - 1e-3)
-            iou = box_iou(decoded, decoded)
-            alive = torch.ones(top, dtype=bool)
-            for k in range(top):
+            index, values = order.indices[:top], order.values[:top]
+            boxes = coder.decode(moves[i][index], [boxes_at[index].to(moves.dtype)])[:, 0]
+            boxes = torchvision.ops.clip_boxes_to_image(boxes, size)
+            sides = (boxes[:, 2:] - boxes[:, :2]).min(1).values
+            margins.note('smallest side', (sides - smallest_side)[sides > 0])  # 0: clipped away altogether
+            boxes, values = boxes[sides > smallest_side], values[sides > smallest_side]
+            iou = box_iou(boxes, boxes)
+            alive = torch.ones(len(boxes), dtype=bool)
+            for k in range(len(boxes)):
                 if alive[k]:
                     margins.note('NMS', iou[k, k + 1:] - 0.7)
                     alive[k + 1:] &= iou[k, k + 1:] <= 0.7
-            # Neighbours in the order may change places unless their scores differ, or they do not suppress each other.
-            near = (iou > 0.69).triu(1)
-            margins.note('order in NMS', (order.values[:top, None] - order.values[None, :top])[near])
-            kept_scores[i].append(order.values[:top][alive])
-        at += scores.shape[1]
+            # Whoever may suppress another must have a clearly higher score.
+            margins.note('order in NMS', (values[:, None] - values)[(iou > 0.69).triu(1)])
+            kept_scores[i].append(values[alive])
+    kept_scores = [torch.cat(s).sort(descending=True).values for s in kept_scores]
     for scores in kept_scores:
-        scores = torch.cat(scores).sort(descending=True).values
-        if len(scores) > 250:
-            margins.note('top-k after NMS', scores[249] - scores[250])
-    return [len(torch.cat(s)) for s in kept_scores]
+        if len(scores) > AFTER_NMS:
+            margins.note('top-k after NMS', scores[AFTER_NMS - 1] - scores[AFTER_NMS])
+    return [len(s) for s in kept_scores]
 
 
-def run(case, dtype=torch.float64):
-    """Losses, features and gradients of one step, the margins, and some numbers to look at."""
+def check_matches(objects, anchors, rois, margins):
+    """Anchors and RoIs of one image. Returns how many RoIs hold an object, and how many are pooled from P3."""
+    for what, boxes, thresholds in (('anchor', anchors, (0.3, 0.7)), ('RoI', rois, (0.5,))):
+        iou = box_iou(objects, boxes)
+        for t in thresholds:
+            margins.note(f'class of an {what}', iou.max(0).values - t)
+        top = iou.topk(2, 0).values
+        margins.note(f'object of an {what}', (top[0] - top[1])[top[0] > thresholds[0] - 0.01])
+    iou = box_iou(objects, anchors)
+    behind = iou.max(1).values[:, None] - iou
+    margins.note('best anchor', behind[behind > 1e-6])  # ties are ties everywhere
+    side = (rois[:, 2:] - rois[:, :2]).prod(1).sqrt()
+    margins.note('level of a RoI', side - 112)
+    return int((box_iou(objects, rois).max(0).values >= 0.5).sum()), int((side >= 112).sum())
+
+
+def torchvision_step(case, dtype=torch.float64):
+    """The tensors of one step, the sum of the weights' CRC-32, margins, and some numbers to look at."""
     model, crc = build(case)
     model.to(dtype)
     images, masks = pictures(case['seed'])
@@ -223,35 +238,22 @@ def run(case, dtype=torch.float64):
         targets.append({'boxes': torch.tensor([OBJECTS[k][2] for k in own], dtype=dtype), 'labels': torch.tensor([OBJECTS[k][1] + 1 for k in own]),
                         'masks': torch.from_numpy(masks[own]).to(torch.uint8)})
     features = model.backbone(images.tensors)
+    levels = list(features.values())
+    proposals, losses = model.rpn(images, features, targets)
+    rois = []
+    handle = model.roi_heads.box_roi_pool.register_forward_pre_hook(lambda module, args: rois.extend(args[1]))
+    losses.update(model.roi_heads(features, proposals, IMAGE_SIZES, targets)[1])
+    handle.remove()
+    sum(losses.values()).backward()
     margins = Margins()
     with torch.no_grad():
-        survivors = check_proposals(model, images, features, margins)
-    proposals, rpn_losses = model.rpn(images, features, targets)
-    seen = []
-    handle = model.roi_heads.box_roi_pool.register_forward_pre_hook(lambda module, args: seen.extend(args[1]))
-    _, roi_losses = model.roi_heads(features, proposals, IMAGE_SIZES, targets)
-    handle.remove()
-    losses = {**rpn_losses, **roi_losses}
-    sum(losses.values()).backward()
-    counts = {'proposals after NMS': survivors, 'rois': [len(s) for s in seen], 'objects': []}
-    anchors = model.rpn.anchor_generator(images, list(features.values()))
-    for i, target in enumerate(targets):
-        iou = box_iou(target['boxes'], anchors[i].to(dtype))
-        margins.threshold('anchors', iou, 0.3, 0.7)
-        best = iou.max(1).values[:, None] - iou  # ties are exact, or far
-        margins.note('best anchor', best[best != 0])
-        top = iou.topk(2, 0).values
-        margins.note('object of an anchor', (top[0] - top[1])[top[0] >= 0.29])
-        iou = box_iou(target['boxes'], seen[i])
-        margins.threshold('proposals', iou, 0.5)
-        top = iou.topk(2, 0).values
-        margins.note('object of a proposal', (top[0] - top[1])[top[0] >= 0.49])
-        area = (seen[i][:, 2:] - seen[i][:, :2]).prod(1)
-        margins.note('level of a RoI', area.sqrt() - 112)
-        counts['objects'].append(int((iou.max(0).values >= 0.5).sum()))
-        counts.setdefault('rois on p3', []).append(int((area.sqrt() >= 112).sum()))
-    tensors = {f'loss/{k}': v for k, v in losses.items()}
-    tensors.update({f'feature/p{i + 2}': v.permute(0, 2, 3, 1).contiguous() for i, v in enumerate(features.values())})
+        anchors = model.rpn.anchor_generator(images, levels)
+        per_level = anchors[0].split([level.shape[2] * level.shape[3] * 3 for level in levels])
+        survivors = check_proposals(*model.rpn.head(levels), per_level, margins)
+        matched = [check_matches(t['boxes'], a.to(dtype), r, margins) for t, a, r in zip(targets, anchors, rois)]
+    counts = {'after NMS': survivors, 'rois': [len(r) for r in rois], 'objects': [m[0] for m in matched], 'on P3': [m[1] for m in matched]}
+    tensors = {f'loss/{k}': v.detach() for k, v in losses.items()}
+    tensors.update({f'feature/p{i + 2}': v.detach().permute(0, 2, 3, 1).contiguous() for i, v in enumerate(levels)})
     tensors.update({f'grad/{k}': v.grad for k, v in model.named_parameters() if v.requires_grad})
     return tensors, crc, margins, counts
 
@@ -264,7 +266,7 @@ def overrides(case):
     keys = {'RESNETS.DEPTH': case['depth'], 'RESNETS.STEM_OUT_CHANNELS': 16, 'RESNETS.RES2_OUT_CHANNELS': res2,
             'RESNETS.WIDTH_PER_GROUP': 16, 'RESNETS.NORM': norm, 'BACKBONE.FREEZE_AT': 2 if case['freeze'] else 0, 'GN_GROUPS': 4,
             'FPN.OUT_CHANNELS': 32, 'FPN.NORM': extra, 'ANCHOR_GENERATOR.SIZES': [[s] for s in ANCHOR_SIZES],
-            'RPN.PRE_NMS_TOPK_TRAIN': 100, 'RPN.POST_NMS_TOPK_TRAIN': 250, 'RPN.BATCH_SIZE_PER_IMAGE': 20000,
+            'RPN.PRE_NMS_TOPK_TRAIN': BEFORE_NMS, 'RPN.POST_NMS_TOPK_TRAIN': AFTER_NMS, 'RPN.BATCH_SIZE_PER_IMAGE': 20000,
             'RPN.POSITIVE_FRACTION': 1.0, 'ROI_HEADS.BATCH_SIZE_PER_IMAGE': 512, 'ROI_HEADS.POSITIVE_FRACTION': 0.25,
             'ROI_HEADS.NUM_CLASSES': CLASSES, 'ROI_BOX_HEAD.FC_DIM': 64, 'ROI_MASK_HEAD.NUM_CONV': 2, 'ROI_MASK_HEAD.CONV_DIM': 16,
             'ROI_MASK_HEAD.NORM': extra}
@@ -276,29 +278,43 @@ CASES = {'frozen_bn': dict(depth=50, norm=FrozenBatchNorm2d, freeze=True),
          'batch_norm': dict(depth=50, norm=nn.BatchNorm2d, freeze=False)}
 
 
-def whole_error(name, got, expected):
-    return float((got.double() - expected).detach().norm() / expected.detach().norm())
+def write(path, arrays, metadata):
+    """A safetensors file; unlike the library's, its header is always in the same order."""
+    header, at = {'__metadata__': metadata}, 0
+    arrays = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    for name, a in arrays:
+        header[name] = {'dtype': {'float64': 'F64', 'float32': 'F32', 'int32': 'I32'}[a.dtype.name], 'shape': list(a.shape), 'data_offsets': [at, at + a.nbytes]}
+        at += a.nbytes
+    text = json.dumps(header, separators=(',', ':')).encode()
+    text += b' ' * (-len(text) % 8)
+    with open(path, 'wb') as f:
+        f.write(len(text).to_bytes(8, 'little') + text + b''.join(a.tobytes() for _, a in arrays))
+
+
+def find_seed(path, name, case, step, seeds):
+    """Writes the fixture of the first seed that leaves every decision its margin and finds some proposals of objects."""
+    torch.set_num_threads(1)
+    for seed in seeds:
+        case['seed'] = seed
+        tensors, crc, margins, counts = step(case)
+        closest = min(margins.smallest, key=margins.smallest.get)
+        print(f'{name}, seed {seed}: {counts}, closest decision: {closest} {margins.smallest[closest]:.1e}', flush=True)
+        if margins.smallest[closest] > MARGIN and sum(counts['objects']) >= len(OBJECTS) + 2:
+            break
+    else:
+        raise SystemExit(f'{name}: no seed leaves every decision a margin of {MARGIN} and finds two proposals of objects')
+    print(', '.join(f'{k[5:]} {float(v):.6f}' for k, v in tensors.items() if k.startswith('loss/')))
+    single = step(case, torch.float32)[0]
+    worst = max((float((single[k] - v).norm() / v.norm()), k) for k, v in tensors.items())
+    print(f'largest error of PyTorch in single precision: {worst[0]:.1e}, {worst[1]}')
+    arrays = {k: summary(k, v) for k, v in tensors.items()}
+    arrays.update(image_sizes=np.array(IMAGE_SIZES, np.int32), boxes=np.array([o[2] for o in OBJECTS], np.float32),
+                  labels=np.array([o[1] for o in OBJECTS], np.int32), box_image=np.array([o[0] for o in OBJECTS], np.int32),
+                  canvas=np.array(CANVAS, np.int32))
+    write(path(f'trace_{name}.safetensors'), arrays,
+          {'config': case['config'], 'overrides': overrides(case), 'seed': str(case['seed']), 'weights_crc': str(crc)})
 
 
 def write_all(path, seeds):
-    torch.set_num_threads(1)
     for name, case in CASES.items():
-        for seed in seeds:
-            case['seed'] = seed
-            tensors, crc, margins, counts = run(case)
-            closest = min(margins.smallest, key=margins.smallest.get)
-            print(f'{name}, seed {seed}: {counts}, closest decision: {closest} {margins.smallest[closest]:.1e}', flush=True)
-            if margins.smallest[closest] > MARGIN and sum(counts['objects']) >= len(OBJECTS) + 2:
-                break
-        else:
-            raise SystemExit(f'{name}: no seed leaves every decision a margin of {MARGIN} and finds two proposals of objects')
-        single = run(case, torch.float32)[0]
-        worst = max((whole_error(k, single[k], v), k) for k, v in tensors.items())
-        print(', '.join(f'{k[5:]} {float(v.detach()):.6f}' for k, v in tensors.items() if k.startswith('loss/')))
-        print(f'largest error of PyTorch in single precision: {worst[0]:.1e}, {worst[1]}')
-        arrays = {k: summary(k, v) for k, v in tensors.items()}
-        arrays.update(image_sizes=np.array(IMAGE_SIZES, np.int32), boxes=np.array([o[2] for o in OBJECTS], np.float32),
-                      labels=np.array([o[1] for o in OBJECTS], np.int32), box_image=np.array([o[0] for o in OBJECTS], np.int32),
-                      canvas=np.array(CANVAS, np.int32))
-        save_file(arrays, path(f'trace_{name}.safetensors'),
-                  metadata={'config': 'mask_rcnn_R_50_FPN_torchvision.yaml', 'overrides': overrides(case), 'seed': str(case['seed']), 'weights_crc': str(crc)})
+        find_seed(path, name, {**case, 'config': 'mask_rcnn_R_50_FPN_torchvision.yaml'}, torchvision_step, seeds)

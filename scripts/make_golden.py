@@ -145,11 +145,23 @@ def pillow_resize(options):
             f.write(np.array([h, w, new_h, new_w], '<i4').tobytes() + picture.tobytes() + resized.tobytes())
 
 
-@fixture(lambda p: p.add_argument('--seeds', type=int, default=40, help='seeds to try for each case'))
+@fixture(lambda p: p.add_argument('--seeds', type=int, default=60, help='seeds to try for each case'))
 def trace(options):
-    """A training step of small models, see golden_trace.py. Needs torch, torchvision and safetensors."""
+    """A training step of small models, see golden_trace.py. Needs torch and torchvision."""
     from golden_trace import write_all
     write_all(path, range(1, options.seeds + 1))
+
+
+def add_trace_options(parser):
+    parser.add_argument('--seeds', type=int, default=60, help='seeds to try for each case')
+    parser.add_argument('configs', help="the folder configs of a detectron2 checkout")
+
+
+@fixture(add_trace_options)
+def trace_detectron2(options):
+    """The same by detectron2's recipes, see golden_trace_detectron2.py. Needs detectron2 besides."""
+    from golden_trace_detectron2 import write_all
+    write_all(path, options.configs, range(1, options.seeds + 1))
 
 
 @fixture()

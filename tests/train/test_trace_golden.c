@@ -1,5 +1,5 @@
-/* A whole training step against torchvision's: losses, features and gradients of small models. The fixtures hold
- * summaries only; weights and pictures are formulas that scripts/golden_trace.py states too. */
+/* A whole training step against torchvision's and detectron2's: losses, features and gradients of small models. The
+ * fixtures hold summaries only; weights and pictures are formulas, which scripts/golden_trace.py states too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,6 +38,13 @@ static void *allocate(size_t count, size_t size) {
     return memory;
 }
 
+/* The first `n` words of a stream; to be freed. */
+static uint32_t *words(const philox_key *key, int64_t n) {
+    uint32_t *out = allocate((size_t)(n + 3), sizeof *out);
+    for (int64_t i = 0; i < n; i += 4) philox_block(key, (uint32_t)(i / 4), out + i);
+    return out;
+}
+
 /* ---- Weights ---- */
 
 /* The first row whose text is part of the name holds. */
@@ -60,25 +67,22 @@ static const gain_rule gain_rules[] = {{"cls_logits", 2}, {"rpn.head.bbox_pred",
                                        {"cls_score", 2},  {"bbox_pred", 0.5},
                                        {"conv5_mask", 2}, {".weight", 1}};
 
-static void fill_vector(float *values, const philox_key *key, const char *name, int64_t n) {
+static void fill_vector(float *values, const uint32_t *random, const char *name, int64_t n) {
     const vector_rule *rule = vector_rules;
     while (!strstr(name, rule->part)) rule++;
     for (int64_t i = 0; i < n; i++)
-        values[i] =
-            (float)(rule->middle + rule->half * ((philox_u32(key, (uint64_t)i) >> 8) * 0x1p-23 - 1.0));
+        values[i] = (float)(rule->middle + rule->half * ((random[i] >> 8) * 0x1p-23 - 1.0));
 }
 
 /* Every row sums to zero. */
-static void fill_rows(float *values, const philox_key *key, const char *name, int64_t rows, int64_t fan) {
+static void fill_rows(float *values, const uint32_t *random, const char *name, int64_t rows, int64_t fan) {
     const gain_rule *rule = gain_rules;
     while (!strstr(name, rule->part)) rule++;
     double scale = rule->gain * sqrt(12.0 / (double)fan) / ((double)fan * 0x1p24);
-    for (int64_t row = 0; row < rows; row++) {
+    for (int64_t row = 0; row < rows; row++, values += fan, random += fan) {
         int64_t sum = 0;
-        for (int64_t i = 0; i < fan; i++) sum += philox_u32(key, (uint64_t)(row * fan + i)) >> 8;
-        for (int64_t i = 0; i < fan; i++)
-            values[row * fan + i] =
-                (float)((double)((philox_u32(key, (uint64_t)(row * fan + i)) >> 8) * fan - sum) * scale);
+        for (int64_t i = 0; i < fan; i++) sum += random[i] >> 8;
+        for (int64_t i = 0; i < fan; i++) values[i] = (float)((double)((random[i] >> 8) * fan - sum) * scale);
     }
 }
 
@@ -102,13 +106,15 @@ static uint32_t write_weights(const char *path, const config *cfg, uint64_t seed
         int rank = param_file_shape(p, shape);
         philox_key key = stream(seed, p->name);
         float *values = allocate((size_t)p->size, sizeof *values);
+        uint32_t *random = words(&key, p->size);
         if (rank == 1)
-            fill_vector(values, &key, p->name, p->size);
+            fill_vector(values, random, p->name, p->size);
         else
-            fill_rows(values, &key, p->name, shape[0], p->size / shape[0]);
+            fill_rows(values, random, p->name, shape[0], p->size / shape[0]);
         sum +=
             (uint32_t)crc32(0, (const unsigned char *)values, (unsigned)((size_t)p->size * sizeof *values));
         ok(safetensors_writer_append(w, values, (size_t)p->size * sizeof *values));
+        free(random);
         free(values);
     }
     ok(safetensors_writer_finish(w, STATUS_OK));
@@ -207,14 +213,15 @@ static void summarise(double out[SUMMARY], const float *values, int64_t n, const
     char samples[256];
     snprintf(samples, sizeof samples, "%s#samples", name);
     philox_key signs = stream(0, name), places = stream(0, samples);
+    uint32_t *random = words(&signs, n);
     memset(out, 0, SUMMARY * sizeof *out);
     for (int64_t i = 0; i < n; i++) {
         double v = (double)values[i];
-        uint32_t word = philox_u32(&signs, (uint64_t)i);
         out[0] += v * v;
         out[1] += v;
-        for (int b = 0; b < SKETCHES; b++) out[2 + b] += word >> b & 1 ? -v : v;
+        for (int b = 0; b < SKETCHES; b++) out[2 + b] += random[i] >> b & 1 ? -v : v;
     }
+    free(random);
     out[0] = sqrt(out[0]);
     for (int k = 0; k < SAMPLES; k++)
         out[2 + SKETCHES + k] =
@@ -279,7 +286,7 @@ static void compare_all(const safetensors *trace, const safetensors *fixture) {
         const char *group;
         tolerance t;
     } groups[] = {
-        {"loss/", {2e-4, 2e-4, 2e-4}}, {"feature/", {1e-4, 3e-4, 1e-3}}, {"grad/", {5e-4, 5e-4, 5e-3}}};
+        {"loss/", {2e-4, 2e-4, 2e-4}}, {"feature/", {1e-4, 3e-4, 1e-3}}, {"grad/", {1e-3, 1e-3, 1e-2}}};
     int wrong = 0;
     for (int g = 0; g < 3; g++) {
         int compared = 0, written = 0;
@@ -297,7 +304,7 @@ static void compare_all(const safetensors *trace, const safetensors *fixture) {
         assert_true(compared > 0);
         assert_int_equal(written, compared);
     }
-    if (wrong) fail_msg("%d tensors differ from torchvision's", wrong);
+    if (wrong) fail_msg("%d tensors differ from the reference", wrong);
 }
 
 /* ---- Cases ---- */
@@ -359,6 +366,16 @@ static void batch_norms_that_learn(void **state) {
     run_case("batch_norm");
 }
 
+static void detectron2s_1x_recipe(void **state) {
+    (void)state;
+    run_case("detectron2_1x");
+}
+
+static void detectron2s_noaug_1x_recipe(void **state) {
+    (void)state;
+    run_case("detectron2_noaug_1x");
+}
+
 /* The comparison itself must see what is wrong. */
 static void wrong_values_are_seen(void **state) {
     (void)state;
@@ -385,6 +402,8 @@ int main(void) {
         cmocka_unit_test(frozen_norms_of_a_bottleneck_resnet),
         cmocka_unit_test(group_norms_of_a_basic_resnet),
         cmocka_unit_test(batch_norms_that_learn),
+        cmocka_unit_test(detectron2s_1x_recipe),
+        cmocka_unit_test(detectron2s_noaug_1x_recipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
