@@ -245,23 +245,38 @@ static bool is_finite(const tensor *x) {
     return true;
 }
 
+/* Whether an input from outside or an output of this op is not finite; then `text` says which. */
+static bool input_is_bad(const tape *t, const tape_node *node, char *text, size_t size) {
+    const op_call *call = &node->call;
+    for (int i = 0; i < call->op->n_inputs; i++) {
+        if (!call->in[i] || value_of(t, call->in[i])->producer >= 0 || is_finite(call->in[i])) continue;
+        snprintf(text, size, "input %s of layer %s", call->in[i]->name, t->scopes[node->scope]);
+        return true;
+    }
+    return false;
+}
+
+static bool output_is_bad(const tape *t, const tape_node *node, char *text, size_t size) {
+    const op_call *call = &node->call;
+    for (int i = 0; i < call->op->n_outputs; i++) {
+        if (is_finite(call->out[i])) continue;
+        snprintf(text, size, "layer %s, op %s, output %s", t->scopes[node->scope], call->op->name,
+                 call->out[i]->name);
+        return true;
+    }
+    return false;
+}
+
+/* Runs to the end also after it found one: ops that sum over the ranks are collective, and other ranks may find theirs
+ * elsewhere or nowhere. */
 void tape_find_non_finite(tape *t, char *text, size_t size) {
+    bool found = false;
     text[0] = '\0';
     for (int i = 0; i < t->n_nodes; i++) {
         tape_node *node = t->nodes[i];
-        const op_call *call = &node->call;
-        for (int j = 0; j < call->op->n_inputs; j++) {
-            if (!call->in[j] || value_of(t, call->in[j])->producer >= 0 || is_finite(call->in[j])) continue;
-            snprintf(text, size, "input %s of layer %s", call->in[j]->name, t->scopes[node->scope]);
-            return;
-        }
+        found = found || input_is_bad(t, node, text, size);
         run(t, node, false);
-        for (int j = 0; j < call->op->n_outputs; j++) {
-            if (is_finite(call->out[j])) continue;
-            snprintf(text, size, "layer %s, op %s, output %s", t->scopes[node->scope], call->op->name,
-                     call->out[j]->name);
-            return;
-        }
+        found = found || output_is_bad(t, node, text, size);
     }
 }
 

@@ -84,7 +84,7 @@ int tape_op_count(const tape *t);
 
 /* After a step went wrong: runs forward once more (the inputs must still be there) and writes "layer LAYER, op OP, output
  * NAME" of the first real output with a value that is not finite to `text`, or the input's name; "" when there is none.
- * Host-accessible memory only. */
+ * Collective where the tape has ops that are. Host-accessible memory only. */
 void tape_find_non_finite(tape *t, char *text, size_t size);
 
 #endif

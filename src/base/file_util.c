@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +118,12 @@ status sync_directory(const char *path) {
     /* Some network file systems cannot sync a folder; there the rename itself has to do. */
     if (failed && failed != EINVAL) return error_from_output(failed, "sync", path);
     return STATUS_OK;
+}
+
+status path_join(char path[PATH_MAX], const char *folder, const char *name) {
+    if (snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX) return STATUS_OK;
+    return error_set(STATUS_CANT_CREATE, "choose a folder with a shorter path, e.g. as OUTPUT_DIR",
+                     "the path %.100s.../%.100s is too long", folder, name);
 }
 
 status rename_durable(const char *from, const char *to) {

@@ -6,6 +6,8 @@
 
 #include "base/status.h"
 
+#include <limits.h>
+
 /* Reads the file into `*out` (zero-terminated beyond its `*size` bytes; free() it). A file larger than
  * `limit` bytes is refused before anything is allocated. A folder is NO_INPUT. */
 status read_file(char **out, size_t *size, const char *path, size_t limit);
@@ -21,6 +23,9 @@ status write_all(int fd, const void *bytes, size_t size, const char *path);
 
 /* Renames `from` to `to` and fsyncs the folder of `to`, so that the name survives a power loss. */
 status rename_durable(const char *from, const char *to);
+
+/* "folder/name" in `path`; CANT_CREATE where it is too long. */
+status path_join(char path[PATH_MAX], const char *folder, const char *name);
 
 /* fsync of a folder, which makes the names in it durable. */
 status sync_directory(const char *path);

@@ -136,6 +136,10 @@ typedef struct train_graph {
     size_t bytes;   /* step memory it needs */
 } train_graph;
 
+/* CONFIG where the step's tensors would grow beyond what ops take: call it before the first train_graph_new, with the
+ * largest shape. */
+status train_graph_check(const mask_rcnn_spec *spec, const step_shape *shape);
+
 /* Records and plans the training step for one shape. `global_images` is the batch over all ranks; keep_levels keeps
  * P2..P6 to be looked at. Everything passed is borrowed and must outlive the graph. */
 train_graph *train_graph_new(mask_rcnn *model, struct device *dev, struct comm *comm, const step_shape *shape,

@@ -15,6 +15,7 @@
 #include "smooth_l1/smooth_l1.h"
 #include "softmax_cross_entropy/softmax_cross_entropy.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,6 +216,45 @@ static void record(mask_rcnn *model, train_graph *step, const step_inputs *input
     if (model->spec.mask_on) mask_loss(model, step, &rois, &in, global);
     for (int i = 0; i < LOSS_COUNT; i++)
         if (step->losses[i]) tape_loss(step->t, step->losses[i]);
+}
+
+/* Tensors of ops have at most 2^40 elements; anchors and candidates of a batch are numbered in 31 bits. In double, where
+ * nothing overflows. */
+static status check_size(const char *what, double size, double limit, const char *keys) {
+    if (size <= limit) return STATUS_OK;
+    error_set(STATUS_CONFIG, NULL,
+              "a training step would need %s of %.3g elements, at most %.3g are possible", what, size, limit);
+    error_set_remedy("choose smaller values of %s, or fewer images per rank (SOLVER.IMS_PER_BATCH)", keys);
+    return STATUS_CONFIG;
+}
+
+static double at_most(double a, double b) {
+    return a < b ? a : b;
+}
+
+status train_graph_check(const mask_rcnn_spec *spec, const step_shape *shape) {
+    static const double most = 0x1p40, countable = INT32_MAX;
+    const roi_spec *roi = &spec->roi;
+    double images = shape->images, pixels = images * (double)shape->height * (double)shape->width;
+    double widest = fmax(fmax(3, spec->backbone.stem_channels / 4.0),
+                         fmax(spec->backbone.res2_channels / 16.0, (double)spec->fpn_channels / 16));
+    double per_place = spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0];
+    double candidates = spec->rpn.post_nms_topk[0] + shape->gt_capacity;
+    double rois = images * at_most(roi->batch_size_per_image, candidates);
+    double masks = images * at_most(roi->batch_size_per_image * roi->positive_fraction, candidates);
+    double pooled = (double)roi->box_pooler.resolution * roi->box_pooler.resolution;
+    double side = 2.0 * roi->mask_pooler.resolution;
+    double per_roi =
+        fmax(fmax(pooled * (double)spec->fpn_channels, (double)roi->fc_dim), 4.0 * (roi->classes + 1));
+    double per_mask =
+        side * side * fmax(fmax((double)spec->fpn_channels, (double)roi->mask_dim), roi->classes + 1);
+    RETURN_IF_ERROR(check_size("maps", pixels * widest, most, "INPUT.MIN_SIZE_TRAIN, INPUT.MAX_SIZE_TRAIN"));
+    RETURN_IF_ERROR(check_size("anchors", pixels / 16 * per_place * 4 / 3 + images * 64, countable,
+                               "INPUT.MIN_SIZE_TRAIN, INPUT.MAX_SIZE_TRAIN"));
+    RETURN_IF_ERROR(check_size("proposals", images * candidates, countable, "MODEL.RPN.POST_NMS_TOPK_TRAIN"));
+    RETURN_IF_ERROR(check_size("pooled RoIs", rois * per_roi, most, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"));
+    return check_size("masks", spec->mask_on ? masks * per_mask : 0, most,
+                      "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE");
 }
 
 train_graph *train_graph_new(mask_rcnn *model, struct device *dev, struct comm *comm, const step_shape *shape,

@@ -18,12 +18,6 @@
 #define TEMPORARY ".tmp_maskrcnn_"
 #define FINISHED "iter_"
 
-static status join(char path[PATH_MAX], const char *folder, const char *name) {
-    if (snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX) return STATUS_OK;
-    return error_set(STATUS_CANT_CREATE, "choose a shorter OUTPUT_DIR", "the path %.100s.../%s is too long",
-                     folder, name);
-}
-
 /* The iteration of a folder name like iter_0000499; -1 for other names. */
 static int64_t iteration_of(const char *name) {
     if (strncmp(name, FINISHED, sizeof FINISHED - 1) != 0) return -1;
@@ -43,8 +37,8 @@ static void remove_temporary(const char *folder) {
             if (length < PATH_MAX) unlink(path);
         }
     }
-    if (join(path, folder, "manifest.json") == STATUS_OK) unlink(path);
-    if (join(path, folder, "manifest.json.part") == STATUS_OK) unlink(path);
+    if (path_join(path, folder, "manifest.json") == STATUS_OK) unlink(path);
+    if (path_join(path, folder, "manifest.json.part") == STATUS_OK) unlink(path);
     if (rmdir(folder) != 0 && errno != ENOENT)
         log_warn("checkpoint", "cannot remove the unfinished checkpoint %s: %s", folder, strerror(errno));
 }
@@ -74,7 +68,7 @@ static status list_checkpoints(listing *list, const char *folder, bool remove_le
     for (struct dirent *entry; s == STATUS_OK && (entry = readdir(dir));) {
         char path[PATH_MAX];
         if (remove_leftovers && strncmp(entry->d_name, TEMPORARY, sizeof TEMPORARY - 1) == 0) {
-            s = join(path, folder, entry->d_name);
+            s = path_join(path, folder, entry->d_name);
             if (s == STATUS_OK) remove_temporary(path);
             continue;
         }
@@ -96,13 +90,13 @@ static status list_checkpoints(listing *list, const char *folder, bool remove_le
 }
 
 static status checkpoints_folder(char path[PATH_MAX], const char *output_dir) {
-    return join(path, output_dir, "checkpoints");
+    return path_join(path, output_dir, "checkpoints");
 }
 
 static status checkpoint_path(char path[PATH_MAX], const char *folder, int64_t iteration) {
     char name[32];
     snprintf(name, sizeof name, FINISHED "%07lld", (long long)iteration);
-    return join(path, folder, name);
+    return path_join(path, folder, name);
 }
 
 status checkpoint_prepare(const char *output_dir) {
@@ -140,7 +134,7 @@ status checkpoint_set_aside(const char *output_dir) {
 
 static status write_state(const char *folder, const checkpoint_state *state) {
     char path[PATH_MAX], seed[24];
-    RETURN_IF_ERROR(join(path, folder, "state.json"));
+    RETURN_IF_ERROR(path_join(path, folder, "state.json"));
     /* A text, because JSON's numbers end at 2^53 for many readers. */
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)state->seed);
     json_writer json;
@@ -166,7 +160,7 @@ static status write_state(const char *folder, const checkpoint_state *state) {
 
 status checkpoint_read_state(checkpoint_state *state, const char *folder) {
     char path[PATH_MAX];
-    RETURN_IF_ERROR(join(path, folder, "state.json"));
+    RETURN_IF_ERROR(path_join(path, folder, "state.json"));
     char *text;
     size_t size;
     RETURN_IF_ERROR(read_file(&text, &size, path, JSON_PAIRS_MAX_BYTES));
@@ -199,9 +193,9 @@ static status write_files(const char *folder, const checkpoint_source *source,
                           const checkpoint_state *state) {
     char path[PATH_MAX];
     RETURN_IF_ERROR(make_directories(folder));
-    RETURN_IF_ERROR(join(path, folder, "weights.safetensors"));
+    RETURN_IF_ERROR(path_join(path, folder, "weights.safetensors"));
     RETURN_IF_ERROR(weights_save(path, source->store, source->cfg, source->classes, state->iteration));
-    RETURN_IF_ERROR(join(path, folder, "momentum.safetensors"));
+    RETURN_IF_ERROR(path_join(path, folder, "momentum.safetensors"));
     RETURN_IF_ERROR(weights_save_momentum(path, source->store, state->iteration));
     RETURN_IF_ERROR(write_state(folder, state));
     RETURN_IF_ERROR(manifest_write(folder));
@@ -212,7 +206,8 @@ static status write_files(const char *folder, const checkpoint_source *source,
 static void remove_checkpoint(const char *folder, int64_t iteration) {
     char path[PATH_MAX], name[48], temporary[PATH_MAX];
     snprintf(name, sizeof name, TEMPORARY "old_%07lld", (long long)iteration);
-    if (checkpoint_path(path, folder, iteration) != STATUS_OK || join(temporary, folder, name) != STATUS_OK)
+    if (checkpoint_path(path, folder, iteration) != STATUS_OK ||
+        path_join(temporary, folder, name) != STATUS_OK)
         return;
     if (rename(path, temporary) == 0)
         remove_temporary(temporary);
@@ -249,7 +244,7 @@ static status publish(const char *folder, const char *temporary, const checkpoin
     char path[PATH_MAX], pointer[PATH_MAX], text[48];
     RETURN_IF_ERROR(checkpoint_path(path, folder, state->iteration));
     RETURN_IF_ERROR(place(folder, temporary, path, state->iteration));
-    RETURN_IF_ERROR(join(pointer, source->cfg->OUTPUT_DIR, "last_checkpoint"));
+    RETURN_IF_ERROR(path_join(pointer, source->cfg->OUTPUT_DIR, "last_checkpoint"));
     int size = snprintf(text, sizeof text, "checkpoints/" FINISHED "%07lld\n", (long long)state->iteration);
     RETURN_IF_ERROR(write_file_atomic(pointer, text, (size_t)size));
     log_info("checkpoint", "saved %s", path);
@@ -261,7 +256,7 @@ static status save(const checkpoint_source *source, const checkpoint_state *stat
     char folder[PATH_MAX], temporary[PATH_MAX], name[48];
     RETURN_IF_ERROR(checkpoints_folder(folder, source->cfg->OUTPUT_DIR));
     snprintf(name, sizeof name, TEMPORARY FINISHED "%07lld", (long long)state->iteration);
-    RETURN_IF_ERROR(join(temporary, folder, name));
+    RETURN_IF_ERROR(path_join(temporary, folder, name));
     status s = write_files(temporary, source, state);
     if (s == STATUS_OK) s = publish(folder, temporary, source, state);
     if (s != STATUS_OK && access(temporary, F_OK) == 0) remove_temporary(temporary);
@@ -311,9 +306,9 @@ status checkpoint_load(param_store *store, checkpoint_state *state, const char *
     weights_report report;
     RETURN_IF_ERROR(checkpoint_verify(path));
     RETURN_IF_ERROR(checkpoint_read_state(state, path));
-    RETURN_IF_ERROR(join(file, path, "weights.safetensors"));
+    RETURN_IF_ERROR(path_join(file, path, "weights.safetensors"));
     RETURN_IF_ERROR(weights_load(&report, store, file, cfg, classes, WEIGHTS_EXACT));
-    RETURN_IF_ERROR(join(file, path, "momentum.safetensors"));
+    RETURN_IF_ERROR(path_join(file, path, "momentum.safetensors"));
     RETURN_IF_ERROR(weights_load_momentum(store, file));
     return STATUS_OK;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +61,7 @@ typedef struct member {
 /* Opens a file of the checkpoint and takes its size and CRC. */
 static status open_member(member *m, const char *folder, const char *name) {
     m->name = name;
-    snprintf(m->path, sizeof m->path, "%s/%s", folder, name);
+    RETURN_IF_ERROR(path_join(m->path, folder, name));
     m->fd = open(m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (m->fd < 0)
         return error_set(errno == ENOENT ? STATUS_NO_INPUT : STATUS_IO, REMEDY, "%s: %s", m->path,
@@ -143,8 +142,8 @@ status manifest_write(const char *folder) {
         memcpy(text, json.text, sealed);
         snprintf(text + sealed, SEAL_SIZE + 1, SEAL_FORMAT, crc32c(0, text, sealed));
         char path[PATH_MAX];
-        snprintf(path, sizeof path, "%s/manifest.json", folder);
-        s = write_file_atomic(path, text, sealed + SEAL_SIZE);
+        s = path_join(path, folder, "manifest.json");
+        if (s == STATUS_OK) s = write_file_atomic(path, text, sealed + SEAL_SIZE);
     }
     free(text);
     json_write_release(&json);
@@ -155,7 +154,7 @@ status manifest_write(const char *folder) {
 static status open_manifest(json_pairs *pairs, const char *folder) {
     *pairs = (json_pairs){0};
     char path[PATH_MAX], seal[SEAL_SIZE + 1];
-    snprintf(path, sizeof path, "%s/manifest.json", folder);
+    RETURN_IF_ERROR(path_join(path, folder, "manifest.json"));
     char *text;
     size_t size;
     RETURN_IF_ERROR(read_file(&text, &size, path, JSON_PAIRS_MAX_BYTES));

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,9 +138,7 @@ static status cut_old_lines(const char *path, int64_t start) {
 
 static status open_files(metrics *m) {
     const char *folder = m->options.output_dir;
-    if (snprintf(m->path, sizeof m->path, "%s/metrics.json", folder) >= (int)sizeof m->path)
-        return error_set(STATUS_CANT_CREATE, "choose a shorter OUTPUT_DIR", "path too long: %.80s...",
-                         folder);
+    RETURN_IF_ERROR(path_join(m->path, folder, "metrics.json"));
     RETURN_IF_ERROR(cut_old_lines(m->path, m->options.start_iteration));
     m->fd = open(m->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (m->fd < 0) return error_from_output(errno, "create", m->path);

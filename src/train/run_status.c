@@ -3,8 +3,6 @@
 #include "base/file_util.h"
 #include "base/json_write.h"
 
-#include <limits.h>
-
 static void write_text(json_writer *w, const char *key, const char *text) {
     json_write_key(w, key);
     if (text)
@@ -17,9 +15,7 @@ status run_status_write(const char *output_dir, run_state state, int64_t iterati
                         const char *reason) {
     static const char *const names[] = {"starting", "running", "done", "preempted", "failed"};
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/run_status.json", output_dir) >= (int)sizeof path)
-        return error_set(STATUS_CANT_CREATE, "choose a shorter OUTPUT_DIR", "path too long: %.80s...",
-                         output_dir);
+    RETURN_IF_ERROR(path_join(path, output_dir, "run_status.json"));
     json_writer w;
     json_write_init(&w);
     json_write_begin_object(&w);

@@ -10,16 +10,24 @@ static int64_t canvas_side(int64_t side) {
     return (int64_t)round_up((size_t)side, CANVAS_DIVISOR);
 }
 
-step_shape step_batch_largest(const loader *l, int images) {
+status step_batch_largest(step_shape *largest, const loader *l, int images) {
     int32_t height, width;
     sampler_largest(loader_sampler(l), &height, &width);
     loader_limits most = loader_get_limits(l);
-    return (step_shape){.images = images,
-                        .height = canvas_side(height),
-                        .width = canvas_side(width),
-                        .gt_capacity = most.objects > 0 ? most.objects : 1,
-                        .mask_bytes = images * (int64_t)(most.mask_bytes + sizeof(int32_t)),
-                        .pixel_bytes = images * (int64_t)(most.pixel_bytes + IMAGE_PACK_ALIGNMENT)};
+    *largest = (step_shape){.images = images,
+                            .height = canvas_side(height),
+                            .width = canvas_side(width),
+                            .gt_capacity = most.objects > 0 ? most.objects : 1,
+                            .mask_bytes = images * (int64_t)(most.mask_bytes + sizeof(int32_t)),
+                            .pixel_bytes = images * (int64_t)(most.pixel_bytes + IMAGE_PACK_ALIGNMENT)};
+    if (largest->mask_bytes <= INT32_MAX && largest->pixel_bytes / IMAGE_PACK_ALIGNMENT <= INT32_MAX)
+        return STATUS_OK;
+    return error_set(
+        STATUS_CONFIG, "use a smaller SOLVER.IMS_PER_BATCH, or more ranks",
+        "SOLVER.IMS_PER_BATCH: %d images per rank may need %lld bytes of masks and %lld of pixels; "
+        "at most %d and %lld can be counted",
+        images, (long long)largest->mask_bytes, (long long)largest->pixel_bytes, INT32_MAX,
+        (long long)INT32_MAX * IMAGE_PACK_ALIGNMENT);
 }
 
 void step_batch_canvas(int64_t *height, int64_t *width, const loader_batch *batch) {

@@ -5,8 +5,9 @@
 #include "data/loader.h"
 #include "train/step_memory.h"
 
-/* Largest canvas, and most objects, mask bytes and pixel bytes, that any batch of this loader can need. */
-step_shape step_batch_largest(const loader *l, int images);
+/* Largest canvas, and most objects, mask bytes and pixel bytes, that any batch of this loader can need. CONFIG: more than
+ * the records of masks and pixels can count. */
+status step_batch_largest(step_shape *largest, const loader *l, int images);
 
 /* Canvas of a batch: the largest resized sides, rounded up to CANVAS_DIVISOR. */
 void step_batch_canvas(int64_t *height, int64_t *width, const loader_batch *batch);

@@ -10,9 +10,12 @@
 #include "train/train_data.h"
 #include "train/weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_SIDE = 1 << 15 }; /* of a canvas */
 
 /* The tensors of a batch file, checked. */
 typedef struct batch_file {
@@ -69,10 +72,16 @@ static status batch_file_open(batch_file *b, const char *path) {
         return error_set(STATUS_DATA, "pad the images at the right and at the bottom",
                          "%s: tensor images has a canvas of %lld x %lld, which is no multiple of %d", path,
                          (long long)b->h, (long long)b->w, CANVAS_DIVISOR);
-    if (b->n > 4096 || b->h * b->w > (int64_t)1 << 30 || b->objects > 1 << 20)
+    if (b->n > 4096 || b->h > MAX_SIDE || b->w > MAX_SIDE || b->objects > 1 << 20)
         return error_set(STATUS_DATA, "trace a smaller batch",
                          "%s: tensor images or boxes is too large for one step", path);
     return STATUS_OK;
+}
+
+static float float_at(const safetensors_tensor *t, int64_t i) {
+    float value;
+    memcpy(&value, (const char *)t->data + (size_t)i * sizeof value, sizeof value);
+    return value;
 }
 
 static int32_t int_at(const safetensors_tensor *t, int64_t i) {
@@ -89,6 +98,11 @@ static status check_values(const batch_file *b, int classes) {
             return error_set(STATUS_DATA, "give (height, width) within the canvas",
                              "%s: tensor image_sizes, image %lld: outside the canvas",
                              safetensors_path(b->file), (long long)i);
+    for (int64_t i = 0; i < 4 * b->objects; i++)
+        if (!isfinite(float_at(b->boxes, i)))
+            return error_set(STATUS_DATA, "give x1 y1 x2 y2 in pixels",
+                             "%s: tensor boxes, object %lld: not finite", safetensors_path(b->file),
+                             (long long)i / 4);
     for (int64_t i = 0; i < b->objects; i++) {
         if (int_at(b->owners, i) < 0 || int_at(b->owners, i) >= b->n)
             return error_set(STATUS_DATA, "number images from 0",
@@ -103,14 +117,18 @@ static status check_values(const batch_file *b, int classes) {
     return STATUS_OK;
 }
 
-static int most_objects(const batch_file *b) {
-    int most = 1;
-    for (int64_t image = 0; image < b->n; image++) {
-        int count = 0;
-        for (int64_t i = 0; i < b->objects; i++) count += int_at(b->owners, i) == image;
-        most = count > most ? count : most;
+/* Of one image; at least 1. */
+static status most_objects(int *most, const batch_file *b) {
+    int *counts = calloc((size_t)b->n, sizeof *counts);
+    if (!counts)
+        return error_set(STATUS_OS, "free some memory", "out of memory for %lld images", (long long)b->n);
+    *most = 1;
+    for (int64_t i = 0; i < b->objects; i++) {
+        int count = ++counts[int_at(b->owners, i)];
+        *most = count > *most ? count : *most;
     }
-    return most;
+    free(counts);
+    return STATUS_OK;
 }
 
 static status pack_mask(int32_t *record, gt_mask_writer *writer, const batch_file *b, int64_t object,
@@ -159,8 +177,8 @@ static status fill_from_dataset(step_memory *memory, step_shape *shape, const co
     int images = (int)cfg->SOLVER_IMS_PER_BATCH;
     status s = train_data_open_in_order(&data, cfg, images);
     if (s == STATUS_OK) s = loader_next(data.load, &batch);
+    if (s == STATUS_OK) s = step_batch_largest(shape, data.load, images);
     if (s == STATUS_OK) {
-        *shape = step_batch_largest(data.load, images);
         step_batch_canvas(&shape->height, &shape->width, &batch);
         s = step_memory_init(memory, dev, shape);
     }
@@ -240,8 +258,8 @@ static status trace_model(const config *cfg, mask_rcnn *model, step_memory *memo
         s = batch_file_open(&batch, batch_path);
         if (s == STATUS_OK) s = check_values(&batch, model->spec.roi.classes);
         shape = (step_shape){.images = (int)batch.n, .height = batch.h, .width = batch.w};
+        if (s == STATUS_OK) s = most_objects(&shape.gt_capacity, &batch);
         if (s == STATUS_OK) {
-            shape.gt_capacity = most_objects(&batch);
             shape.mask_bytes = (int64_t)gt_mask_bitmap_size((int)batch.w, (int)batch.h) * batch.objects + 4;
             s = step_memory_init(memory, dev, &shape);
         }
@@ -251,6 +269,7 @@ static status trace_model(const config *cfg, mask_rcnn *model, step_memory *memo
         s = fill_from_dataset(memory, &shape, cfg, dev);
     }
     RETURN_IF_ERROR(s);
+    RETURN_IF_ERROR(train_graph_check(&model->spec, &shape));
     train_graph *step = train_graph_new(model, dev, NULL, &shape, &memory->inputs, shape.images, true);
     s = run_graph(step, memory, model, out_path, shapes);
     train_graph_free(step);
@@ -262,11 +281,11 @@ status trace_run(const config *cfg, const char *batch_path, const char *out_path
     RETURN_IF_ERROR(setup_device(&dev, cfg, 0));
     thread_pool_start(setup_thread_count(cfg, 1));
     mask_rcnn *model = calloc(1, sizeof *model);
-    if (!model) return error_set(STATUS_OS, "free some memory", "out of memory for the model");
     step_memory memory = {0};
-    status s = trace_model(cfg, model, &memory, dev, batch_path, out_path, shapes);
+    status s = model ? trace_model(cfg, model, &memory, dev, batch_path, out_path, shapes)
+                     : error_set(STATUS_OS, "free some memory", "out of memory for the model");
     step_memory_release(&memory);
-    mask_rcnn_release(model);
+    if (model) mask_rcnn_release(model);
     free(model);
     thread_pool_stop();
     device_close(dev);

@@ -1,5 +1,7 @@
 #include "train/train_data.h"
 
+#include "base/check.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +14,17 @@ static status read_registrations(dataset_registration **known, const config *cfg
         return error_set(STATUS_OS, "free some memory", "out of memory for %d dataset names", list->count);
     for (int i = 0; i < list->count; i++) {
         const char *equals = strchr(list->values[i], '=');
-        if (!equals || equals == list->values[i])
-            return error_set(STATUS_CONFIG, "write NAME=ANNOTATIONS.json:IMAGE_DIR",
-                             "DATASETS.REGISTER: %s names no dataset", list->values[i]);
-        char *annotations, *folder;
-        RETURN_IF_ERROR(dataset_split_spec(&annotations, &folder, equals + 1));
-        (*known)[i] =
-            (dataset_registration){.name = strndup(list->values[i], (size_t)(equals - list->values[i])),
-                                   .annotations = annotations,
-                                   .image_dir = folder};
+        CHECK(equals, "DATASETS.REGISTER: %s passed the configuration's check", list->values[i]);
+        char *annotations, *folder, *name = strndup(list->values[i], (size_t)(equals - list->values[i]));
+        if (!name)
+            return error_set(STATUS_OS, "free some memory", "out of memory for %d dataset names",
+                             list->count);
+        status s = dataset_split_spec(&annotations, &folder, equals + 1);
+        if (s != STATUS_OK) {
+            free(name);
+            return error_prefix(s, "DATASETS.REGISTER");
+        }
+        (*known)[i] = (dataset_registration){.name = name, .annotations = annotations, .image_dir = folder};
     }
     return STATUS_OK;
 }
@@ -72,7 +76,8 @@ static status list_classes(train_data *d, const config *cfg) {
 static status open_loader(train_data *d, const config *cfg, loader_options options) {
     const config_ints *sizes = &cfg->INPUT_MIN_SIZE_TRAIN;
     int32_t short_edges[SAMPLER_MAX_SHORT_EDGES];
-    int count = sizes->count < SAMPLER_MAX_SHORT_EDGES ? sizes->count : SAMPLER_MAX_SHORT_EDGES;
+    int count = sizes->count;
+    CHECK(count <= SAMPLER_MAX_SHORT_EDGES, "%d values of INPUT.MIN_SIZE_TRAIN", count);
     for (int i = 0; i < count; i++) short_edges[i] = (int32_t)sizes->values[i];
     sampler_options *s = &options.sampler;
     s->seed = (uint64_t)cfg->SEED;

@@ -41,6 +41,7 @@ typedef struct trainer {
     schedule rates;
     metrics *log;              /* rank 0 only */
     char checkpoint[PATH_MAX]; /* --resume goes on from it; "" starts anew */
+    int64_t first_iteration;   /* of this process: 0, or where it resumed */
     int64_t iteration;         /* the next one to run */
     int64_t skipped_before;    /* images replaced before a resume */
     int64_t skipped_images;    /* by all ranks in all */
@@ -56,6 +57,26 @@ typedef struct step_result {
 
 static bool is_first(const trainer *t) {
     return t->env.rank == 0;
+}
+
+/* The run's end for scripts; the error that is under way stays the one that is reported. */
+static void note_failure(const trainer *t) {
+    char cause[1024], remedy[1024];
+    snprintf(cause, sizeof cause, "%s", error_cause());
+    snprintf(remedy, sizeof remedy, "%s", error_remedy());
+    run_status_write(t->cfg->OUTPUT_DIR, RUN_FAILED, t->iteration, NULL, cause);
+    if (cause[0])
+        error_set(STATUS_INTERNAL, remedy, "%s", cause);
+    else
+        error_clear();
+}
+
+/* For a failure between two collective calls: the other ranks do not know of it and would wait for ever. */
+static status fail_alone(const trainer *t, status failure) {
+    if (t->env.size == 1) return failure;
+    note_failure(t);
+    rank_env_report_error(&t->env);
+    comm_abort(t->c, (int)failure);
 }
 
 /* --- preparing ----------------------------------------------------------------------------------------------------- */
@@ -99,12 +120,12 @@ static status prepare_before_mpi(trainer *t) {
 }
 
 static status prepare_output(trainer *t) {
-    char path[4096];
+    char path[PATH_MAX];
     const char *folder = t->cfg->OUTPUT_DIR;
-    snprintf(path, sizeof path, "%s/log.txt", folder);
+    RETURN_IF_ERROR(path_join(path, folder, "log.txt"));
     RETURN_IF_ERROR(log_open(path));
     if (!is_first(t)) return STATUS_OK;
-    snprintf(path, sizeof path, "%s/config.yaml", folder);
+    RETURN_IF_ERROR(path_join(path, folder, "config.yaml"));
     RETURN_IF_ERROR(config_write_yaml(t->cfg, path));
     if (!t->options->resume) RETURN_IF_ERROR(checkpoint_set_aside(folder));
     RETURN_IF_ERROR(checkpoint_prepare(folder));
@@ -146,7 +167,7 @@ static status resume(trainer *t) {
         return error_set(STATUS_CONFIG, "set SEED to the checkpoint's",
                          "SEED is %" PRId64 ", but %s was made with seed %" PRIu64, t->cfg->SEED, path,
                          state.seed);
-    t->iteration = state.iteration + 1;
+    t->first_iteration = t->iteration = state.iteration + 1;
     t->skipped_before = state.skipped_images;
     log_info("checkpoint", "resumed from %s: next is iteration %" PRId64, path, t->iteration);
     if (t->iteration >= t->cfg->SOLVER_MAX_ITER)
@@ -196,7 +217,10 @@ static status prepare_model(trainer *t) {
     RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS,
                                 &t->data.classes, WEIGHTS_START));
     if (t->checkpoint[0]) RETURN_IF_ERROR(resume(t));
-    step_shape largest = step_batch_largest(t->data.load, (int)(cfg->SOLVER_IMS_PER_BATCH / t->env.size));
+    step_shape largest;
+    RETURN_IF_ERROR(
+        step_batch_largest(&largest, t->data.load, (int)(cfg->SOLVER_IMS_PER_BATCH / t->env.size)));
+    RETURN_IF_ERROR(train_graph_check(&t->model.spec, &largest));
     RETURN_IF_ERROR(step_memory_init(&t->memory, t->dev, &largest));
     RETURN_IF_ERROR(
         graph_cache_init(&t->graphs, &t->model, t->c, &t->memory, (int)cfg->SOLVER_IMS_PER_BATCH));
@@ -235,7 +259,8 @@ static status take_batch(trainer *t, train_graph **step, step_result *r, int64_t
         height = shared[1];
         width = shared[2];
     }
-    RETURN_IF_ERROR(graph_cache_get(step, &t->graphs, height, width));
+    status got = graph_cache_get(step, &t->graphs, height, width);
+    if (got != STATUS_OK) return fail_alone(t, got);
     step_batch_fill(&t->memory, &batch, t->data.set);
     int32_t number = (int32_t)t->iteration;
     device_copy(t->dev, NULL, t->memory.inputs.step, &number, sizeof number);
@@ -308,7 +333,7 @@ static status run_step(trainer *t, step_result *r) {
     train_graph *step;
     int64_t *image_ids = t->data.image_ids;
     RETURN_IF_ERROR(take_batch(t, &step, r, image_ids));
-    if (t->options->trace_shapes && is_first(t) && t->log && t->iteration == 0)
+    if (t->options->trace_shapes && is_first(t) && t->iteration == t->first_iteration)
         tape_print_shapes(step->t, stdout);
     r->lr = schedule_lr(&t->rates, t->iteration);
     tape_forward(step->t);
@@ -365,9 +390,9 @@ static status train_loop(trainer *t) {
 
 static status finish(trainer *t) {
     if (!is_first(t)) return STATUS_OK;
-    char path[4096];
+    char path[PATH_MAX];
     metrics_log_summary(t->log);
-    snprintf(path, sizeof path, "%s/model_final.safetensors", t->cfg->OUTPUT_DIR);
+    RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "model_final.safetensors"));
     RETURN_IF_ERROR(
         weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->cfg->SOLVER_MAX_ITER - 1));
     log_info("checkpoint", "saved %s", path);
@@ -382,18 +407,6 @@ static void print_times(const trainer *t) {
                t->graphs.graphs[i]->shape.width);
         tape_print_times(t->graphs.graphs[i]->t, stdout);
     }
-}
-
-/* The run's end for scripts; the error that is under way stays the one that is reported. */
-static void note_failure(trainer *t) {
-    char cause[1024], remedy[1024];
-    snprintf(cause, sizeof cause, "%s", error_cause());
-    snprintf(remedy, sizeof remedy, "%s", error_remedy());
-    if (is_first(t)) run_status_write(t->cfg->OUTPUT_DIR, RUN_FAILED, t->iteration, NULL, cause);
-    if (cause[0])
-        error_set(STATUS_INTERNAL, remedy, "%s", cause);
-    else
-        error_clear();
 }
 
 static void trainer_release(trainer *t) {
@@ -423,7 +436,7 @@ status trainer_run(config *cfg, const trainer_options *options) {
         if (s == STATUS_OK) s = train_loop(t);
         if (s == STATUS_OK) print_times(t);
         if (s == STATUS_OK) s = comm_agree(t->c, finish(t));
-        if (s != STATUS_OK) note_failure(t);
+        if (s != STATUS_OK && is_first(t)) note_failure(t);
     }
     trainer_release(t);
     free(t);

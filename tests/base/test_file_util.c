@@ -102,12 +102,33 @@ static void failed_write_keeps_the_old_file(void **state) {
     assert_int_equal(write_file_atomic(in_folder("no/such/folder"), "", 0), STATUS_CANT_CREATE);
 }
 
+static void long_paths_are_refused(void **state) {
+    (void)state;
+    char path[PATH_MAX], long_name[PATH_MAX];
+    assert_int_equal(path_join(path, "a/b", "c.txt"), STATUS_OK);
+    assert_string_equal(path, "a/b/c.txt");
+    memset(long_name, 'x', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = '\0';
+    assert_int_equal(path_join(path, long_name, "c.txt"), STATUS_CANT_CREATE);
+    assert_non_null(strstr(error_cause(), "c.txt"));
+    long_name[PATH_MAX - 1 - 6] = '\0'; /* just fits */
+    assert_int_equal(path_join(path, long_name, "c.txt"), STATUS_OK);
+    assert_int_equal(strlen(path), PATH_MAX - 1);
+}
+
+static void a_named_pipe_makes_nobody_wait(void **state) {
+    (void)state;
+    char *bytes;
+    size_t size;
+    assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+    assert_int_equal(read_file(&bytes, &size, in_folder("pipe"), 100), STATUS_NO_INPUT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written_bytes_read_back),
-        cmocka_unit_test(reading_names_the_culprit),
-        cmocka_unit_test(folders_are_made_and_refused),
-        cmocka_unit_test(failed_write_keeps_the_old_file),
+        cmocka_unit_test(written_bytes_read_back),      cmocka_unit_test(reading_names_the_culprit),
+        cmocka_unit_test(folders_are_made_and_refused), cmocka_unit_test(failed_write_keeps_the_old_file),
+        cmocka_unit_test(long_paths_are_refused),       cmocka_unit_test(a_named_pipe_makes_nobody_wait),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -148,11 +149,34 @@ static void live_blocks_never_overlap(void **state) {
     network_release(&n);
 }
 
+/* It runs to the end in any case: with ops that are collective, other ranks wait for them. */
+static void non_finite_values_are_found(void **state) {
+    (void)state;
+    network n;
+    char text[128];
+    network_init(&n);
+    run_forward(&n);
+    tape_find_non_finite(n.t, text, sizeof text);
+    assert_string_equal(text, "");
+    n.x[3] = (float)NAN; /* of the first row */
+    float last = tensor_f32(n.loss)[ROWS - 1];
+    tensor_f32(n.loss)[ROWS - 1] = 0;
+    tape_find_non_finite(n.t, text, sizeof text);
+    assert_non_null(strstr(text, "input x"));
+    assert_true(tensor_f32(n.loss)[ROWS - 1] == last);
+    n.x[3] = 3e38f;
+    for (int i = 0; i < WIDTH * WIDTH; i++) n.weights[0][i] = 9;
+    tape_find_non_finite(n.t, text, sizeof text);
+    assert_non_null(strstr(text, "op linear, output y"));
+    network_release(&n);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_match_differences),
         cmocka_unit_test(steps_repeat_bit_for_bit),
         cmocka_unit_test(live_blocks_never_overlap),
+        cmocka_unit_test(non_finite_values_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,27 @@ static void start_values_have_the_named_spread(void **state) {
     device_close(dev);
 }
 
+static void steps_beyond_all_limits_are_refused(void **state) {
+    (void)state;
+    mask_rcnn_spec spec = r50(80, NORM_FROZEN);
+    spec.rpn.post_nms_topk[0] = 2000;
+    spec.roi.batch_size_per_image = 512;
+    spec.roi.positive_fraction = 0.25;
+    step_shape usual = {.images = 16, .height = 1344, .width = 1344, .gt_capacity = 100}, shape = usual;
+    assert_int_equal(train_graph_check(&spec, &usual), STATUS_OK);
+    shape.images = 65536;
+    assert_int_equal(train_graph_check(&spec, &shape), STATUS_CONFIG);
+    assert_non_null(strstr(error_remedy(), "INPUT.MAX_SIZE_TRAIN"));
+    shape = (step_shape){.images = 256, .height = 64, .width = 64, .gt_capacity = 100};
+    spec.rpn.post_nms_topk[0] = 10000000;
+    assert_int_equal(train_graph_check(&spec, &shape), STATUS_CONFIG);
+    assert_non_null(strstr(error_remedy(), "MODEL.RPN.POST_NMS_TOPK_TRAIN"));
+    spec.rpn.post_nms_topk[0] = 1000000;
+    spec.roi.batch_size_per_image = 1000000; /* 256e6 RoIs of 12544 values */
+    assert_int_equal(train_graph_check(&spec, &shape), STATUS_CONFIG);
+    assert_non_null(strstr(error_remedy(), "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_are_torchvisions),
@@ -184,6 +205,7 @@ int main(void) {
         cmocka_unit_test(freezing_follows_the_stages),
         cmocka_unit_test(small_and_basic_networks_exist),
         cmocka_unit_test(start_values_have_the_named_spread),
+        cmocka_unit_test(steps_beyond_all_limits_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
