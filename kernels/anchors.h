@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { ANCHOR_MAX_LEVELS = 5, ANCHOR_MAX_SIZES = 4, ANCHOR_MAX_RATIOS = 8, ANCHOR_MAX_PER_CELL = 16 };
+enum { ANCHOR_MAX_LEVELS = 5, ANCHOR_MAX_SIZES = 8, ANCHOR_MAX_RATIOS = 8, ANCHOR_MAX_PER_CELL = 16 };
 
 typedef enum anchor_rounding {
     ANCHOR_EXACT, /* detectron2: w = size / sqrt(ratio), h = w * ratio; sizes outside, ratios inside */

@@ -7,7 +7,7 @@
 enum { TILE_ELEMENTS = 4096 };
 
 status loss_rows_infer(op_call *call, double normalizer, int count_input) {
-    if (!(normalizer > 0 && isfinite(normalizer))) return op_bad_attr(call, "normalizer", "a number above 0");
+    if (!(normalizer > 0)) return op_bad_attr(call, "normalizer", "a number above 0");
     const tensor *count = call->in[count_input];
     if (count && count->rank != 0) {
         RETURN_IF_ERROR(op_expect_rank(call, count_input, 1));

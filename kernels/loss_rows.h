@@ -7,7 +7,7 @@
 
 #include "autograd/op.h"
 
-/* Infer: normalizer > 0, `count` (may be absent) holds one number; describes the scalar loss. */
+/* Infer: normalizer > 0 (infinite: a loss of weight 0), `count` (may be absent) holds one number; describes the scalar loss. */
 status loss_rows_infer(op_call *call, double normalizer, int count_input);
 
 /* `weights` is [N] with the rows of input 0. */

@@ -3,6 +3,8 @@
 #include "autograd/tape.h"
 #include "loss_rows.h"
 
+#include <math.h>
+
 static int64_t size_of(const tensor *t, int axis) {
     return axis < t->rank ? t->shape[axis] : 1;
 }
@@ -30,7 +32,8 @@ static const op_attr sigmoid_bce_attrs[] = {
     {.name = NULL},
 };
 
-static const sigmoid_bce_params one = {1, false}, seven = {7, false}, unweighted = {7, true};
+static const sigmoid_bce_params one = {1, false}, seven = {7, false}, unweighted = {7, true},
+                                nothing = {(double)INFINITY, false};
 
 static void huge_logits(const op_call *call) {
     tensor *logits = call->in[SIGMOID_BCE_LOGITS];
@@ -50,6 +53,7 @@ static void free_slots(const op_call *call) {
 
 static const op_case sigmoid_bce_cases[] = {
     {.name = "plain", .params = &seven, .in = {ROWS(33)}},
+    {.name = "loss_of_weight_0", .params = &nothing, .in = {ROWS(5)}},
     {.name = "many_tiles", .params = &seven, .in = {ROWS(9000)}},
     {.name = "masks",
      .params = &seven,

@@ -38,7 +38,8 @@ static const op_attr smooth_l1_attrs[] = {
     {.name = NULL},
 };
 
-static const smooth_l1_params l1 = {0, 7}, ninth = {1.0 / 9, 1}, whole = {1, 3};
+static const smooth_l1_params l1 = {0, 7}, ninth = {1.0 / 9, 1}, whole = {1, 3},
+                              nothing = {1, (double)INFINITY};
 
 static void equal_boxes(const op_call *call) {
     for (int64_t i = 0; i < tensor_count(call->in[SMOOTH_L1_PRED]); i += 2)
@@ -74,6 +75,7 @@ static const op_case smooth_l1_cases[] = {
     {.name = "count", .params = &ninth, .in = {ROWS(5, 4), OP_IN(CONSTANT, 12, 0, 1)}},
     {.name = "rows", .params = &whole, .in = {ROWS(6, 4)}, .valid_rows = 4},
     {.name = "no_valid_rows", .params = &whole, .in = {ROWS(6, 4)}, .valid_rows = -1},
+    {.name = "loss_of_weight_0", .params = &nothing, .in = {ROWS(5, 4)}},
     {.name = "no_rows", .params = &l1, .in = {ROWS(0, 4)}},
     {.name = "one_element", .params = &l1, .in = {ROWS(1, 1)}},
 };

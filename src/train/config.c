@@ -17,6 +17,7 @@ enum { BASE_CHAIN_LIMIT = 16, WHERE_SIZE = 512 };
 #define RANGE(lo, hi) .bounded = true, .min = (lo), .max = (hi)
 #define AT_LEAST(lo) RANGE(lo, (double)INFINITY)
 #define ABOVE(lo) .exclusive = true, RANGE(lo, (double)INFINITY)
+#define ABOVE_UP_TO(lo, hi) .exclusive = true, RANGE(lo, hi)
 #define ONE_OF(words) .one_of = (words)
 #define COUNT(lo, hi) .counted = true, .min_count = (lo), .max_count = (hi)
 #define FIXED .fixed = true

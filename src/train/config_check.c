@@ -76,7 +76,7 @@ static status check_register(const config *cfg) {
     const config_strings *list = &cfg->DATASETS_REGISTER;
     for (int i = 0; i < list->count; i++) {
         const char *entry = list->values[i], *equals = strchr(entry, '=');
-        if (!equals || equals == entry || !strchr(equals + 2, ':'))
+        if (!equals || equals == entry || equals[1] == '\0' || !strchr(equals + 2, ':'))
             return error_set(STATUS_CONFIG, "write NAME=ANNOTATIONS.json:IMAGE_DIR",
                              "DATASETS.REGISTER: \"%.200s\" names no dataset", entry);
         size_t n = (size_t)(equals - entry) + 1;

@@ -38,10 +38,12 @@ static status anchors_from(anchor_spec *anchors, const config *cfg) {
     int per_place = list_of_level(sizes, 0)->count * list_of_level(ratios, 0)->count;
     for (int level = 0; level < FPN_LEVELS; level++) {
         const config_floats *s = list_of_level(sizes, level), *r = list_of_level(ratios, level);
-        if (s->count * r->count != per_place || per_place > ANCHOR_MAX_PER_CELL)
+        if (s->count * r->count != per_place || per_place > ANCHOR_MAX_PER_CELL ||
+            s->count > ANCHOR_MAX_SIZES || r->count > ANCHOR_MAX_RATIOS)
             return error_set(
                 STATUS_CONFIG,
-                "give each level as many sizes x ratios, at most 16 (one RPN head serves all levels)",
+                "give each level as many sizes x ratios: at most 8 of each, 16 together (one RPN head serves "
+                "all)",
                 "MODEL.ANCHOR_GENERATOR.SIZES and ASPECT_RATIOS give %d anchors on level %d and %d on the "
                 "first",
                 s->count * r->count, level, per_place);
@@ -73,10 +75,6 @@ static status rpn_from(rpn_spec *rpn, const config *cfg) {
         .min_size_inclusive = cfg->MODEL_PROPOSAL_GENERATOR_MIN_SIZE_INCLUSIVE,
     };
     for (int i = 0; i < 4; i++) rpn->box_weights[i] = cfg->MODEL_RPN_BBOX_REG_WEIGHTS.values[i];
-    if (rpn->iou_background > rpn->iou_foreground)
-        return error_set(STATUS_CONFIG, "give [background, foreground] in rising order",
-                         "MODEL.RPN.IOU_THRESHOLDS: %g is above %g", rpn->iou_background,
-                         rpn->iou_foreground);
     return anchors_from(&rpn->anchors, cfg);
 }
 
@@ -112,12 +110,8 @@ static void roi_from(roi_spec *roi, const config *cfg) {
 }
 
 status model_spec_from_config(mask_rcnn_spec *spec, const config *cfg) {
-    int64_t depth = cfg->MODEL_RESNETS_DEPTH;
-    if (depth != 18 && depth != 34 && depth != 50 && depth != 101)
-        return error_set(STATUS_CONFIG, "choose one of 18, 34, 50 and 101",
-                         "MODEL.RESNETS.DEPTH: no ResNet of depth %lld", (long long)depth);
     *spec = (mask_rcnn_spec){
-        .backbone = {.depth = (int)depth,
+        .backbone = {.depth = (int)cfg->MODEL_RESNETS_DEPTH,
                      .stem_channels = (int)cfg->MODEL_RESNETS_STEM_OUT_CHANNELS,
                      .res2_channels = (int)cfg->MODEL_RESNETS_RES2_OUT_CHANNELS,
                      .bottleneck_width = (int)cfg->MODEL_RESNETS_WIDTH_PER_GROUP,

@@ -59,6 +59,31 @@ static int64_t divided_period(int64_t value, double scale) {
     return value > 0 && period < 1 ? 1 : period;
 }
 
+/* What was scaled must still be a value that the key may have, or the saved configuration could not be read back. */
+static status check_scaled(const config *cfg) {
+    int64_t last_step = 0;
+    for (int i = 0; i < cfg->SOLVER_STEPS.count; i++)
+        last_step = cfg->SOLVER_STEPS.values[i] > last_step ? cfg->SOLVER_STEPS.values[i] : last_step;
+    const struct {
+        int key;
+        int64_t value;
+    } scaled[] = {{CONFIG_KEY_SOLVER_IMS_PER_BATCH, cfg->SOLVER_IMS_PER_BATCH},
+                  {CONFIG_KEY_SOLVER_MAX_ITER, cfg->SOLVER_MAX_ITER},
+                  {CONFIG_KEY_SOLVER_STEPS, last_step},
+                  {CONFIG_KEY_SOLVER_WARMUP_ITERS, cfg->SOLVER_WARMUP_ITERS},
+                  {CONFIG_KEY_SOLVER_CHECKPOINT_PERIOD, cfg->SOLVER_CHECKPOINT_PERIOD},
+                  {CONFIG_KEY_TEST_EVAL_PERIOD, cfg->TEST_EVAL_PERIOD}};
+    for (size_t i = 0; i < sizeof scaled / sizeof *scaled; i++) {
+        const config_key *key = &config_keys[scaled[i].key];
+        if ((double)scaled[i].value > key->rule.max)
+            return error_set(STATUS_CONFIG,
+                             "set SOLVER.REFERENCE_WORLD_SIZE 0 and write the schedule for these ranks",
+                             "SOLVER.REFERENCE_WORLD_SIZE: %s would become %lld, above %.15g", key->name,
+                             (long long)scaled[i].value, key->rule.max);
+    }
+    return STATUS_OK;
+}
+
 status schedule_scale_to_ranks(config *cfg, int ranks) {
     int64_t reference = cfg->SOLVER_REFERENCE_WORLD_SIZE;
     if (reference == 0 || reference == ranks) return STATUS_OK;
@@ -81,6 +106,7 @@ status schedule_scale_to_ranks(config *cfg, int ranks) {
     }
     cfg->TEST_EVAL_PERIOD = divided_period(cfg->TEST_EVAL_PERIOD, scale);
     cfg->SOLVER_CHECKPOINT_PERIOD = divided_period(cfg->SOLVER_CHECKPOINT_PERIOD, scale);
+    RETURN_IF_ERROR(check_scaled(cfg));
     cfg->SOLVER_REFERENCE_WORLD_SIZE = ranks;
     log_info(
         "train",

@@ -35,7 +35,7 @@ double schedule_lr(const schedule *s, int64_t iteration);
  * `ranks`: batch and rate times ranks / reference, iterations (MAX_ITER, STEPS, WARMUP_ITERS,
  * CHECKPOINT_PERIOD, TEST.EVAL_PERIOD) divided by it, rounded half to even; periods stay at least 1. What
  * changes is logged, before and after. Nothing happens at 0 or when the numbers are equal. CONFIG:
- * IMS_PER_BATCH is not a multiple of the reference. */
+ * IMS_PER_BATCH is not a multiple of the reference, or a scaled value would be beyond its key's range. */
 status schedule_scale_to_ranks(config *cfg, int ranks);
 
 #endif

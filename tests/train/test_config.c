@@ -208,6 +208,9 @@ static void test_refused(void **state) {
         {"SOLVER.STEPS~(80000, 60000)", "SOLVER.STEPS: 60000 does not come after 80000", ""},
         {"DATASETS.REGISTER~x", "DATASETS.REGISTER: \"x\"", "NAME=ANNOTATIONS.json:IMAGE_DIR"},
         {"DATASETS.REGISTER~=a:b", "DATASETS.REGISTER", ""},
+        {"DATASETS.REGISTER~x=", "DATASETS.REGISTER: \"x=\"", ""},
+        {"MODEL.RPN.IOU_THRESHOLDS~[0.0, 0.7]", "MODEL.RPN.IOU_THRESHOLDS", ""},
+        {"MODEL.ROI_HEADS.IOU_THRESHOLDS~[0]", "MODEL.ROI_HEADS.IOU_THRESHOLDS", ""},
         {"DATASETS.REGISTER~(\"x=a:b\", \"x=c:d\")", "x stands twice", ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -137,11 +137,31 @@ static void a_config_is_scaled_to_the_ranks(void **state) {
     config_release(&cfg);
 }
 
+/* Nothing is scaled to what its key could not hold: the saved configuration must be readable. */
+static void scaling_beyond_a_range_is_refused(void **state) {
+    (void)state;
+    static const char *const lines[] = {
+        "SOLVER.REFERENCE_WORLD_SIZE 8 SOLVER.IMS_PER_BATCH 8 SOLVER.MAX_ITER 1000000000",
+        "SOLVER.REFERENCE_WORLD_SIZE 8 SOLVER.IMS_PER_BATCH 8 SOLVER.STEPS (1000000000,)"};
+    static const char *const keys[] = {"SOLVER.MAX_ITER", "SOLVER.STEPS"};
+    for (int i = 0; i < 2; i++) {
+        config cfg = load(lines[i]);
+        assert_int_equal(schedule_scale_to_ranks(&cfg, 1), STATUS_CONFIG);
+        assert_non_null(strstr(error_cause(), keys[i]));
+        config_release(&cfg);
+    }
+    config cfg = load("SOLVER.REFERENCE_WORLD_SIZE 1 SOLVER.IMS_PER_BATCH 65536");
+    assert_int_equal(schedule_scale_to_ranks(&cfg, 2), STATUS_CONFIG);
+    assert_non_null(strstr(error_cause(), "SOLVER.IMS_PER_BATCH"));
+    config_release(&cfg);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rates_are_detectron2s),
         cmocka_unit_test(steps_behind_the_end_are_ignored),
         cmocka_unit_test(a_config_is_scaled_to_the_ranks),
+        cmocka_unit_test(scaling_beyond_a_range_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
