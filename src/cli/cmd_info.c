@@ -1,4 +1,5 @@
 /* maskrcnn info: what a weights file or a checkpoint holds. */
+#include "base/file_util.h"
 #include "cli/cli.h"
 #include "data/safetensors.h"
 #include "train/checkpoint.h"
@@ -163,7 +164,8 @@ static status run(const cli_args *args) {
     struct stat info;
     if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return print_file(path, each);
     char file[PATH_MAX];
-    if (snprintf(file, sizeof file, "%s/manifest.json", path) >= (int)sizeof file || stat(file, &info) != 0)
+    RETURN_IF_ERROR(path_join(file, path, "manifest.json"));
+    if (stat(file, &info) != 0)
         return error_set(STATUS_DATA, "give a .safetensors file, or a folder of OUTPUT_DIR/checkpoints",
                          "%s: a folder, but no checkpoint (it has no manifest.json)", path);
     checkpoint_state state;
@@ -172,7 +174,7 @@ static status run(const cli_args *args) {
     printf("%-12s %s, all digests hold\n", "checkpoint", path);
     printf("%-12s %lld (from 0), %lld images, seed %llu\n", "iteration", (long long)state.iteration,
            (long long)state.images, (unsigned long long)state.seed);
-    snprintf(file, sizeof file, "%s/weights.safetensors", path);
+    RETURN_IF_ERROR(path_join(file, path, "weights.safetensors"));
     return print_file(file, each);
 }
 

@@ -113,14 +113,14 @@ status checkpoint_set_aside(const char *output_dir) {
     enum { MOST_FOLDERS = 10000 };
     char folder[PATH_MAX], pointer[PATH_MAX], aside[PATH_MAX], name[32];
     RETURN_IF_ERROR(checkpoints_folder(folder, output_dir));
-    RETURN_IF_ERROR(join(pointer, output_dir, "last_checkpoint"));
+    RETURN_IF_ERROR(path_join(pointer, output_dir, "last_checkpoint"));
     listing list;
     status s = list_checkpoints(&list, folder, false);
     free(list.iterations);
     if (s != STATUS_OK || list.count == 0) return s;
     for (int n = 1; n <= MOST_FOLDERS; n++) {
         snprintf(name, sizeof name, "checkpoints_%d", n);
-        RETURN_IF_ERROR(join(aside, output_dir, name));
+        RETURN_IF_ERROR(path_join(aside, output_dir, name));
         if (access(aside, F_OK) != 0) break;
     }
     RETURN_IF_ERROR(rename_durable(folder, aside));
