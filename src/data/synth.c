@@ -25,12 +25,6 @@ typedef struct synth_writer {
     mask_rle mask; /* scratch */
 } synth_writer;
 
-static status make_path(char path[PATH_MAX], const char *folder, const char *name) {
-    int length = snprintf(path, PATH_MAX, "%s/%s", folder, name);
-    if (length < PATH_MAX) return STATUS_OK;
-    return error_set(STATUS_CANT_CREATE, "choose a shorter path", "%.200s...: the path is too long", folder);
-}
-
 /* --- the folder ---------------------------------------------------------------------------------------------- */
 
 static bool is_our_picture(const char *name) {
@@ -61,7 +55,7 @@ static bool is_empty(const char *folder) {
 
 static status prepare_folder(const char *folder, int images, uint64_t seed) {
     char path[PATH_MAX];
-    RETURN_IF_ERROR(make_path(path, folder, "synth.json"));
+    RETURN_IF_ERROR(path_join(path, folder, "synth.json"));
     if (access(path, F_OK) != 0 && !is_empty(folder))
         return error_set(STATUS_CANT_CREATE, "choose a folder that is new or empty",
                          "%s holds files that are not a synthetic dataset", folder);
@@ -79,9 +73,9 @@ static status prepare_folder(const char *folder, int images, uint64_t seed) {
     if (s == STATUS_OK) s = write_file_atomic(path, w.text, w.size);
     json_write_release(&w);
     RETURN_IF_ERROR(s);
-    RETURN_IF_ERROR(make_path(path, folder, "annotations.json"));
+    RETURN_IF_ERROR(path_join(path, folder, "annotations.json"));
     if (unlink(path) != 0 && errno != ENOENT) return error_from_output(errno, "remove", path);
-    RETURN_IF_ERROR(make_path(path, folder, "images"));
+    RETURN_IF_ERROR(path_join(path, folder, "images"));
     RETURN_IF_ERROR(make_directories(path));
     return clear_pictures(path);
 }
@@ -172,7 +166,7 @@ static status write_picture(synth_writer *s, uint64_t seed, uint32_t image, cons
     char name[32], path[PATH_MAX];
     bool png = image % PNG_EVERY == PNG_EVERY - 1;
     snprintf(name, sizeof name, "images/%06u.%s", image + 1, png ? "png" : "jpg");
-    status result = make_path(path, s->folder, name);
+    status result = path_join(path, s->folder, name);
     if (result == STATUS_OK)
         result = png ? image_write_png(path, scene.pixels, height, width)
                      : image_write_jpeg(path, scene.pixels, height, width, JPEG_QUALITY);
@@ -204,7 +198,7 @@ static void write_categories(FILE *file) {
 static status write_json(synth_writer *s) {
     char *text = NULL, path[PATH_MAX];
     size_t size = 0;
-    RETURN_IF_ERROR(make_path(path, s->folder, "annotations.json"));
+    RETURN_IF_ERROR(path_join(path, s->folder, "annotations.json"));
     FILE *file = open_memstream(&text, &size);
     if (!file) return error_set(STATUS_OS, NULL, "no memory to write %s", path);
     fputs("{\"info\": {\"description\": \"shapes made by maskrcnn synth\"},\n\"images\": ", file);
