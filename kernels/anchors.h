@@ -12,9 +12,10 @@
 enum { ANCHOR_MAX_LEVELS = 5, ANCHOR_MAX_SIZES = 8, ANCHOR_MAX_RATIOS = 8, ANCHOR_MAX_PER_CELL = 16 };
 
 typedef enum anchor_rounding {
-    ANCHOR_EXACT, /* detectron2: w = size / sqrt(ratio), h = w * ratio; sizes outside, ratios inside */
-    ANCHOR_ROUND_CORNERS, /* torchvision: corners around 0 rounded half to even; ratios outside, sizes inside
-                           */
+    /* detectron2: w = size / sqrt(ratio), h = w * ratio; sizes outside, ratios inside. */
+    ANCHOR_EXACT,
+    /* torchvision: corners around 0 rounded half to even; ratios outside, sizes inside. */
+    ANCHOR_ROUND_CORNERS,
     /* Detectron: ratios are applied to a stride x stride cell and rounded, then scaled; centred on the cell.
      * Its inclusive corners become continuous ones, so widths are 48, 32, 24 for size 32, stride 4. Ratios
      * outside, sizes inside. */
@@ -23,8 +24,8 @@ typedef enum anchor_rounding {
 
 typedef struct anchor_spec {
     int levels;
-    int n_sizes[ANCHOR_MAX_LEVELS],
-        n_ratios[ANCHOR_MAX_LEVELS];                     /* their product is the same for each level */
+    int n_sizes[ANCHOR_MAX_LEVELS]; /* times n_ratios: the same for each level */
+    int n_ratios[ANCHOR_MAX_LEVELS];
     double sizes[ANCHOR_MAX_LEVELS][ANCHOR_MAX_SIZES];   /* square root of the area, pixels */
     double ratios[ANCHOR_MAX_LEVELS][ANCHOR_MAX_RATIOS]; /* height / width */
     int strides[ANCHOR_MAX_LEVELS];

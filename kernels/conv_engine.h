@@ -63,8 +63,7 @@ typedef struct conv_backward {
 void conv_run_backward(const conv_backward *job, void *scratch);
 size_t conv_backward_scratch(const conv_shape *shape, bool wants_x, bool wants_weight);
 
-/* --- for the files of the engine
- * ---------------------------------------------------------------------------------- */
+/* --- for the files of the engine --------------------------------------------------------------------------- */
 
 /* conv_apply and its transpose by direct sums, for every shape (conv_gather.c). */
 void conv_gather(const conv_shape *shape, const float *x, const float *weight, const conv_epilogue *to,

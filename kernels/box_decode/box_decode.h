@@ -2,8 +2,10 @@
  *
  *   deltas     [N,4]  real: dx dy dw dh
  *   reference  [N,4]  real, x1 y1 x2 y2 in pixels, continuous
- *   y          [N,4]  real boxes: each delta is divided by its weight, dw and dh are limited to `clip` from
- * above, centre = p + d * size, size = exp(d) * size. Not clipped to any image.
+ *   y          [N,4]  real boxes
+ *
+ * Each delta is divided by its weight, then dw and dh are limited to `clip` from above;
+ * centre = p + d * size, size = exp(d) * size. Not clipped to any image.
  *
  * No gradient: proposals are taken as given by what comes after them. */
 #ifndef KERNELS_BOX_DECODE_BOX_DECODE_H

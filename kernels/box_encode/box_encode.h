@@ -2,9 +2,9 @@
  *
  *   boxes      [N,4]  real, x1 y1 x2 y2 in pixels, continuous; positive width and height
  *   reference  [N,4]  real, the same (anchors or proposals)
- *   y          [N,4]  real: wx (gx-px)/pw, wy (gy-py)/ph, ww log(gw/pw), wh log(gh/ph), where g is the box
- * and p the reference, x and y are centres (Girshick et al., "Rich feature hierarchies ...", appendix C)
+ *   y          [N,4]  real: wx (gx-px)/pw, wy (gy-py)/ph, ww log(gw/pw), wh log(gh/ph)
  *
+ * g is the box and p the reference; x and y are centres (Girshick et al., "Rich feature hierarchies ...", appendix C).
  * No gradient. */
 #ifndef KERNELS_BOX_ENCODE_BOX_ENCODE_H
 #define KERNELS_BOX_ENCODE_BOX_ENCODE_H

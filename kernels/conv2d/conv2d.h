@@ -8,7 +8,7 @@
  *
  *   y[n,p,q,k] = relu?(bias[k] + residual[n,p,q,k]
  *                      + sum over r,s,c of x[n, p stride - pad + r dilation, q stride - pad + s dilation, c]
- * weight[k,r,s,c])
+ *                                          weight[k,r,s,c])
  *
  * Backward, with g = d_y (masked by y > 0 when relu): d_residual = g, d_bias = sum over pixels of g,
  * d_weight[k,r,s,c] = sum over pixels of g[pixel,k] x[pixel at tap r,s; c], d_x = the transposed convolution

@@ -5,11 +5,10 @@
  *   bias    [K]          real, optional
  *   y       [N,Ho,Wo,K]  Ho = (H-1) stride - 2 pad + R, Wo alike from W and S
  *
- *   y[n, h stride - pad + r, w stride - pad + s, k] += x[n,h,w,c] weight[c,r,s,k], then bias, then ReLU; no
- * flip.
+ *   y[n, h stride - pad + r, w stride - pad + s, k] += x[n,h,w,c] weight[c,r,s,k], then bias, then ReLU; no flip
  *
- * So it is conv2d's d_x, with its weight seen as [K',R,S,C'] = [C,R,S,K]. Backward, with g = d_y (masked by y
- * > 0 when relu): d_x = conv2d(g, weight), d_weight = conv2d's d_weight with g as input and x as output
+ * So it is conv2d's d_x, with its weight seen as [K',R,S,C'] = [C,R,S,K]. Backward, with g = d_y (masked by
+ * y > 0 when relu): d_x = conv2d(g, weight), d_weight = conv2d's d_weight with g as input and x as output
  * gradient, d_bias = sum over pixels of g. */
 #ifndef KERNELS_CONV2D_TRANSPOSE_CONV2D_TRANSPOSE_H
 #define KERNELS_CONV2D_TRANSPOSE_CONV2D_TRANSPOSE_H

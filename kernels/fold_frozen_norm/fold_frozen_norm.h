@@ -1,12 +1,13 @@
 /* fold_frozen_norm: puts a batch norm with frozen statistics into the convolution before it.
  *
- *   weight         [K,R,S,C]  real, the convolution's
- *   norm_weight, norm_bias, running_mean, running_var  [K]  real, constants
- *   folded_weight  [K,R,S,C]  weight * s, with s = norm_weight / sqrt(running_var + eps) for each output
- * channel folded_bias    [K]        norm_bias - running_mean * s
+ *   weight                     [K,R,S,C]  real, the convolution's
+ *   norm_weight, norm_bias     [K]        real, constants
+ *   running_mean, running_var  [K]        real, constants
+ *   folded_weight              [K,R,S,C]  weight * s, with s = norm_weight / sqrt(running_var + eps) per output channel
+ *   folded_bias                [K]        norm_bias - running_mean * s
  *
- * conv2d(x, folded_weight, folded_bias) is then norm(conv2d(x, weight)). Backward: d_weight = s *
- * d_folded_weight; the norm's own tensors get no gradient. */
+ * conv2d(x, folded_weight, folded_bias) is then norm(conv2d(x, weight)). Backward: d_weight = s * d_folded_weight; the
+ * norm's own tensors get no gradient. */
 #ifndef KERNELS_FOLD_FROZEN_NORM_FOLD_FROZEN_NORM_H
 #define KERNELS_FOLD_FROZEN_NORM_FOLD_FROZEN_NORM_H
 

@@ -1,9 +1,11 @@
 /* gather_levels: rows of D values out of the RPN's maps, by anchor number.
  *
- *   index   i32 [S]            n * total + a, with a counting levels in order, then rows, columns and the A
- * anchors of a place (see anchors.h) and total the anchors of one image; each at most once. index->rows valid
- * ones map0..4 [N,h_l,w_l,A*D]    real, anchor-major; absent levels at the end may be NULL y       [S,D], or
- * [S] where D is 1; y->rows = index->rows
+ *   index     [S]              i32: n * total + a, each at most once; its rows are counted
+ *   map0..4   [N,h_l,w_l,A*D]  real, anchor-major; absent levels at the end may be NULL
+ *   y         [S,D]            real, or [S] where D is 1; its rows are those of index
+ *
+ * a counts levels in order, then rows, columns and the A anchors of a place (see anchors.h); total is the anchors of
+ * one image.
  *
  * Backward: d_map is d_y where an index points and 0 elsewhere. */
 #ifndef KERNELS_GATHER_LEVELS_GATHER_LEVELS_H

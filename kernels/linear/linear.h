@@ -1,10 +1,13 @@
 /* linear: y = relu?(x W^T + bias)
  *
- *   x       [N,C]   real; rows behind x->rows are neither read nor written. With `flatten`, [N,...]: the axes
- * behind the first count as one weight  [K,C]   real bias    [K]     real, optional y       [N,K]
+ *   x       [N,C]  real; rows behind x->rows are neither read nor written
+ *   weight  [K,C]  real
+ *   bias    [K]    real, optional
+ *   y       [N,K]
  *
- * Backward, with g = d_y (masked by y > 0 when relu): d_x = g W, d_weight = g^T x, d_bias = sum over rows of
- * g. */
+ * With `flatten` x is [N,...]: the axes behind the first count as one.
+ *
+ * Backward, with g = d_y (masked by y > 0 when relu): d_x = g W, d_weight = g^T x, d_bias = sum over rows of g. */
 #ifndef KERNELS_LINEAR_LINEAR_H
 #define KERNELS_LINEAR_LINEAR_H
 

@@ -68,8 +68,7 @@ static void fill_from_polygon(const target *t, REAL *out) {
     for (int i = 0; i < size * size; i++) out[i] = bitmap[i];
 }
 
-/* ------------------------------------------------------------------------------------- bitmap of the resized
- * image ---- */
+/* --- bitmap of the resized image ---------------------------------------------------------------------------- */
 
 /* Original pixels of resized pixels low .. low + count - 1. */
 static void nearest_pixels(int32_t *out, int64_t low, int64_t count, int32_t resized, int32_t original,

@@ -3,8 +3,9 @@
  *   boxes   [N,4]  real, x1 y1 x2 y2, continuous
  *   scores  [N]    real, any sign; NaN ranks last
  *   groups  [N]    i32, optional: only boxes of one group suppress each other (classes, levels); any value
- *   keep    [N]    i32: indices of the boxes that stay, by falling score, equal scores by rising index, over
- * all groups. Its valid rows are `count` count   [1]    i32
+ *   keep    [N]    i32: indices of the boxes that stay, by falling score, equal scores by rising index, over all
+ *                  groups; its valid rows are `count`
+ *   count   [1]    i32
  *
  * A box goes when its IoU with a box of higher rank that stays is > iou_threshold. IoU is intersection over
  * union without +1; two boxes without area do not overlap. Rows behind boxes->rows do not take part. No

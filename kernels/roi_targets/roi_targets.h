@@ -1,18 +1,23 @@
 /* roi_targets: which proposals train the heads, and what they should say, per image
  *
- *   proposals   [N,P,4]  real: boxes in pixels of the resized image
- *   counts      [N]      i32: valid proposals
- *   gt_boxes    [N,G,4]  real: objects; G may be 0
- *   gt_labels   [N,G]    i32: class 0..K-1
- *   gt_count    [N]      i32: valid objects
- *   info        [N,8]    i32: image_info rows
- *   step        [1]      i32: iteration
- *   rois        [R,5]    real: image, x1 y1 x2 y2; counted by `count`, as are labels, box_targets and
- * box_weights labels      [R]      i32: 0 background, class + 1 else box_targets [R,4]    real: deltas to the
- * object with the largest IoU (the first of equals); 0 for background box_weights [R]      real: 1 object, 0
- * background count       [1]      i32 mask_rois   [M,5]    real: the objects among rois; counted by
- * `mask_count`, as are mask_labels and mask_gt mask_labels [M]      i32: class + 1 mask_gt     [M]      i32:
- * image * G + object mask_count  [1]      i32 sampled     [2]      real: rois, objects among them
+ *   proposals    [N,P,4]  real: boxes in pixels of the resized image
+ *   counts       [N]      i32: valid proposals
+ *   gt_boxes     [N,G,4]  real: objects; G may be 0
+ *   gt_labels    [N,G]    i32: class 0..K-1
+ *   gt_count     [N]      i32: valid objects
+ *   info         [N,8]    i32: image_info rows
+ *   step         [1]      i32: iteration
+ *
+ *   rois         [R,5]    real: image, x1 y1 x2 y2; the next three have its rows, counted by `count`
+ *   labels       [R]      i32: 0 background, else class + 1
+ *   box_targets  [R,4]    real: deltas to the object with the largest IoU (the first of equals); 0 for background
+ *   box_weights  [R]      real: 1 object, 0 background
+ *   count        [1]      i32
+ *   mask_rois    [M,5]    real: the objects among rois; the next two have its rows, counted by `mask_count`
+ *   mask_labels  [M]      i32: class + 1
+ *   mask_gt      [M]      i32: image * G + object
+ *   mask_count   [1]      i32
+ *   sampled      [2]      real: rois, objects among them
  *
  * Candidates of an image are its proposals and, with append_gt, its objects behind them: R = N min(batch, P +
  * G), M = N min(int(batch * fraction), P + G). A candidate is an object from IoU iou_foreground on, else

@@ -3,9 +3,10 @@
  *   logits0..4  [N,h,w,A]   real: objectness of each level's anchors; levels behind anchors.levels are absent
  *   deltas0..4  [N,h,w,4A]  real: anchor a's dx dy dw dh are channels 4a..4a+3
  *   info        [N,8]       i32: image_info rows
- *   proposals   [N,P,4]     real: boxes clipped to the resized image, by falling score; P = post_nms_topk;
- * unused rows are 0 scores      [N,P]       real: their logits; 0 in unused rows counts      [N]         i32:
- * used rows
+ *   proposals   [N,P,4]     real: boxes clipped to the resized image, by falling score; P = post_nms_topk; unused
+ *                           rows are 0
+ *   scores      [N,P]       real: their logits; 0 in unused rows
+ *   counts      [N]         i32: used rows
  *
  * Per level: the pre_nms_topk largest logits (ties by lower index), decoded, clipped to the image, small ones
  * dropped, suppressed among themselves. Then the post_nms_topk best of all levels (ties by level, then rank).

@@ -58,9 +58,8 @@ typedef struct op_case_input {
     bool present;
     int rank;
     int64_t shape[TENSOR_MAX_RANK];
-    op_fill
-        fill; /* NORMAL: mean low, deviation high; UNIFORM [low, high); CONSTANT low; INTEGER low..high-1 */
-    double low, high;
+    op_fill fill;
+    double low, high; /* NORMAL: mean, deviation; UNIFORM [low, high); CONSTANT low; INTEGER low..high-1 */
 } op_case_input;
 
 typedef struct op_case {
@@ -69,8 +68,8 @@ typedef struct op_case {
     op_case_input in[OP_MAX_INPUTS];
     /* Optional: overwrites inputs after the fill (tensor_set works for F32 and F64). */
     void (*prepare)(const op_call *call);
-    bool
-        kinks; /* not differentiable near the inputs (ties): skip finite differences, still compare kernels */
+    /* Not differentiable near the inputs (ties): skip finite differences, still compare kernels. */
+    bool kinks;
     int valid_rows;       /* 0: no count; n > 0: the first n rows are valid; -1: none is */
     unsigned rows_inputs; /* bit mask of the inputs that get this count; 0: input 0 */
 } op_case;
@@ -83,9 +82,8 @@ typedef struct op_def {
     dtype input_types[OP_MAX_INPUTS]; /* F32 stands for "real": F64 in the double build of the reference */
     unsigned optional_inputs;         /* bit mask */
     unsigned differentiable;          /* bit mask of inputs that get gradients; 0: the op has no gradient */
-    unsigned
-        backward_reads_inputs; /* bit masks: what must be kept for backward; everything else is dropped */
-    unsigned backward_reads_outputs;
+    /* Bit masks: what must be kept for backward; everything else is dropped. */
+    unsigned backward_reads_inputs, backward_reads_outputs;
     /* Optional: whether backward reads no output with these params (no ReLU, so no mask). */
     bool (*backward_ignores_outputs)(const op_call *call);
     unsigned constant_outputs; /* bit mask of real outputs that carry no gradient (statistics) */
@@ -103,9 +101,8 @@ typedef struct op_def {
     status (*validate)(const op_call *call);
     const op_kernel *reference_f32, *reference_f64; /* plain loops, one source */
     const op_kernel *cpu;                           /* the one that ships; may be reference_f32 */
-    const op_kernel
-        *variants[OP_MAX_VARIANTS]; /* further CPU kernels that tests and bench run; NULL-padded */
-    double atol, rtol;              /* float kernels against the double reference */
+    const op_kernel *variants[OP_MAX_VARIANTS];     /* further CPU kernels that tests run; NULL-padded */
+    double atol, rtol;                              /* float kernels against the double reference */
     const op_case *cases;
     int n_cases;
 } op_def;

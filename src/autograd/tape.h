@@ -22,8 +22,7 @@ typedef struct tape tape;
 tape *tape_new(struct device *dev, struct comm *comm);
 void tape_free(tape *t);
 
-/* --- recording; returned tensors belong to the tape
- * ------------------------------------------------------------- */
+/* --- recording; returned tensors belong to the tape ------------------------------------------------------ */
 
 /* A leaf without gradient whose memory the caller owns: set ->data before each run, or pass it here. */
 tensor *tape_constant(tape *t, const char *name, dtype type, int rank, const int64_t *shape, void *data);
@@ -51,8 +50,7 @@ void tape_bind(tape *t, tensor *output, void *data);
  * tape_keep. */
 void tape_loss(tape *t, tensor *loss);
 
-/* --- planning
- * ----------------------------------------------------------------------------------------------------- */
+/* --- planning -------------------------------------------------------------------------------------------- */
 
 /* Lays out the step's memory; returns the bytes it needs. No tape_apply afterwards. */
 size_t tape_plan(tape *t);
@@ -60,8 +58,7 @@ size_t tape_plan(tape *t);
 /* Gives the planned tape its memory (64-byte aligned, at least the planned bytes, of the tape's device). */
 void tape_attach(tape *t, void *memory, size_t bytes);
 
-/* --- running
- * ------------------------------------------------------------------------------------------------------ */
+/* --- running --------------------------------------------------------------------------------------------- */
 
 void tape_forward(tape *t);
 
@@ -70,8 +67,7 @@ void tape_forward(tape *t);
 typedef void (*tape_ready_hook)(void *context, int index);
 void tape_backward(tape *t, tape_ready_hook hook, void *context);
 
-/* --- looking
- * ------------------------------------------------------------------------------------------------------ */
+/* --- looking --------------------------------------------------------------------------------------------- */
 
 /* One line per op in order: layer, op, input and output shapes, planned bytes. */
 void tape_print_shapes(const tape *t, FILE *file);

@@ -10,8 +10,7 @@
  *         {.name = "resume", .help = "go on from the last checkpoint"},
  *         {0}};
  *     static status run(const cli_args *args) { ... cli_value(args, "config") ... }
- *     const cli_command cmd_train = {.name = "train", ..., .options = options, .overrides = true, .run =
- * run}; */
+ *     const cli_command cmd_train = {.name = "train", ..., .options = options, .overrides = true, .run = run}; */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 

@@ -1,8 +1,7 @@
 /* A COCO annotation file as a packed, read-only index that every rank and worker of a node shares.
  *
  * coco_index_open reads the JSON once by SAX (no tree) and packs it; the packed form is kept as a file beside
- * the JSON
- * (".NAME.index"), where that cannot be written in $XDG_CACHE_HOME or $TMPDIR, else only in memory; small
+ * the JSON (".NAME.index"), where that cannot be written in $XDG_CACHE_HOME or $TMPDIR, else only in memory; small
  * JSONs are always packed in memory. A kept index belongs to one content of the JSON (size, time, XXH64
  * digest); one that is stale or damaged is never used but made anew. The mapping survives fork and is shared
  * by the children.
@@ -37,8 +36,8 @@ enum { COCO_ISSUE_EXAMPLES = 3, COCO_EXAMPLE_SIZE = 104 };
 /* How often something was met, and the first places. */
 typedef struct coco_finding {
     uint64_t count;
-    char examples[COCO_ISSUE_EXAMPLES]
-                 [COCO_EXAMPLE_SIZE]; /* "annotation 17 at byte 1234"; "" when there is none */
+    /* "annotation 17 at byte 1234"; "" when there is none */
+    char examples[COCO_ISSUE_EXAMPLES][COCO_EXAMPLE_SIZE];
 } coco_finding;
 
 typedef enum coco_mask_kind { COCO_MASK_NONE, COCO_MASK_POLYGONS, COCO_MASK_RLE } coco_mask_kind;
@@ -128,8 +127,7 @@ typedef struct coco_summary {
     uint64_t images, annotations; /* annotations: in the file, of every kind */
     uint64_t usable;              /* annotations that training uses */
     uint64_t crowd;               /* crowd regions */
-    uint64_t
-        without_mask; /* annotations without segmentation (missing, null or empty) or whose mask is invalid */
+    uint64_t without_mask;        /* annotations whose segmentation is missing, null, empty or invalid */
     uint64_t images_without_annotations;        /* no annotation in the file names them */
     uint64_t images_without_usable_annotations; /* includes those */
 } coco_summary;

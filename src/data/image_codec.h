@@ -11,9 +11,8 @@
 /* What the markers (chunks) before the first pixel say. */
 typedef struct image_markers {
     image_header header;
-    bool incomplete; /* beside an error: the bytes ended too early, more of the file may help */
-    uint64_t
-        least_bytes; /* no good file with this header is smaller: a few bytes may claim a giant picture */
+    bool incomplete;      /* beside an error: the bytes ended too early, more of the file may help */
+    uint64_t least_bytes; /* no good file with this header is smaller: few bytes may claim a giant picture */
 } image_markers;
 
 /* Fill stored size, orientation and least_bytes; the caller has set format and orientation 1 and zeroed the

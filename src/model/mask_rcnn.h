@@ -63,8 +63,8 @@ typedef struct roi_spec {
 
 /* From bytes to the network's input. */
 typedef struct pixel_spec {
-    bool
-        antialias; /* Pillow's filter on 8-bit values (detectron2) instead of plain bilinear in float (torchvision) */
+    /* Pillow's filter on 8-bit values (detectron2) instead of plain bilinear in float (torchvision). */
+    bool antialias;
     bool bgr;
     double mean[3], std[3]; /* in the order of the network's channels */
 } pixel_spec;
@@ -107,8 +107,7 @@ typedef struct step_shape {
 
 /* Inputs of a step, in device memory that the owner sized for the largest shape. */
 typedef struct step_inputs {
-    uint8_t
-        *pixels; /* [pixel_bytes]: RGB images as read, see kernels/image_pack; NULL where `images` is given */
+    uint8_t *pixels; /* [pixel_bytes]: RGB images as read, see image_pack; NULL where `images` is given */
     int32_t *pixel_table; /* [N,8]: an image_pack_record each */
     float *images;        /* [N,H,W,3], normalised and padded; NULL: made of `pixels` */
     image_info *info;     /* [N], i32 [N,8] on the tape */
@@ -131,9 +130,8 @@ typedef struct train_graph {
     graph g;
     tensor *losses[LOSS_COUNT]; /* this rank's share: summed over ranks they are the loss. NULL: mask off */
     tensor *levels[FPN_LEVELS]; /* P2..P6 */
-    tensor *
-        sampled[2]; /* f32 [2] each, of this rank: anchors and foreground anchors; RoIs and foreground RoIs */
-    size_t bytes;   /* step memory it needs */
+    tensor *sampled[2]; /* f32 [2] each, this rank's: anchors, foreground among them; RoIs, likewise */
+    size_t bytes;       /* step memory it needs */
 } train_graph;
 
 /* CONFIG where the step's tensors would grow beyond what ops take: call it before the first train_graph_new, with the

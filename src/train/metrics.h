@@ -27,8 +27,7 @@ typedef struct metrics metrics;
 
 typedef struct metrics_options {
     const char *output_dir;
-    const char *const
-        *loss_names; /* in the order of the console line; strings borrowed until metrics_close */
+    const char *const *loss_names; /* in the order of the console line; borrowed until metrics_close */
     int loss_count;
     int64_t start_iteration, max_iterations, log_period;
     int64_t images_per_batch; /* of all ranks together */

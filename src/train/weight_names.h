@@ -9,8 +9,8 @@
 
 /* Writes today's name of `name` to `out` [size]:
  *
- *   backbone.fpn.inner_blocks.N.weight    -> backbone.fpn.inner_blocks.N.0.weight    (layer_blocks, bias
- * alike) rpn.head.conv.weight                  -> rpn.head.conv.0.0.weight
+ *   backbone.fpn.inner_blocks.N.weight    -> backbone.fpn.inner_blocks.N.0.weight    (layer_blocks, bias alike)
+ *   rpn.head.conv.weight                  -> rpn.head.conv.0.0.weight
  *   roi_heads.mask_head.mask_fcnN.weight  -> roi_heads.mask_head.(N-1).0.weight
  *   conv1. bn1. layer1. ... layer4.       -> backbone.body. in front
  *
