@@ -58,8 +58,7 @@ size_t conv_apply_transposed_scratch(const conv_shape *shape) {
     return direct > fast ? direct : fast;
 }
 
-/* --- the incoming gradient
- * ---------------------------------------------------------------------------------------- */
+/* --- the incoming gradient ----------------------------------------------------------------------------------- */
 
 enum { MOST_SLICES = 64, LEAST_PIXELS = 128 };
 
@@ -130,8 +129,7 @@ size_t conv_receive_gradient_scratch(int64_t pixels, int64_t k) {
     return (size_t)(slices_of(pixels) * k) * sizeof(double);
 }
 
-/* --- backward
- * ----------------------------------------------------------------------------------------------------- */
+/* --- backward ------------------------------------------------------------------------------------------------ */
 
 void conv_run_backward(const conv_backward *job, void *scratch) {
     const conv_shape *v = &job->shape;

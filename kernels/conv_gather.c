@@ -154,8 +154,7 @@ static gather gather_transposed(const conv_shape *v) {
     return g;
 }
 
-/* --- weights
- * ------------------------------------------------------------------------------------------------------ */
+/* --- weights ------------------------------------------------------------------------------------------------- */
 
 enum { PACK_ROWS = 256, PACK_SQUARE = 64 };
 
@@ -201,8 +200,7 @@ static void pack_tile(void *context, int64_t tile, int thread) {
         pack_transposing(g, &p, out, first, count);
 }
 
-/* --- lists
- * -------------------------------------------------------------------------------------------------------- */
+/* --- lists --------------------------------------------------------------------------------------------------- */
 
 static void list_parts(gather *g) {
     int64_t depth = g->copies_patches ? g->depth * g->weight_taps : g->depth;
@@ -299,9 +297,7 @@ static void list_stretches(const gather *g, const workspace *w, int64_t tile, in
     while (++pass < g->passes) w->counts[tile * g->passes + pass] = 0;
 }
 
-/* --- sums
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- sums ---------------------------------------------------------------------------------------------------- */
 
 typedef struct span {
     int64_t first, count; /* pixels of the class */

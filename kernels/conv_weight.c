@@ -145,8 +145,7 @@ static uintptr_t lay_out(weights *w, uintptr_t at) {
     return at;
 }
 
-/* --- packing
- * ------------------------------------------------------------------------------------------------------ */
+/* --- packing ------------------------------------------------------------------------------------------------- */
 
 /* One block of output channels of one pixel; a full block of 8 (the usual one) is copied in one piece. */
 static void pack_left_block(float *out, const float *g, int64_t exist, int64_t rows) {
@@ -277,9 +276,7 @@ static void list_rows(weights *w, int64_t first, int64_t count) {
     w->runs = (micro_runs){.start = w->starts, .count = count, .length = v->wo, .step = v->stride};
 }
 
-/* --- sums
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- sums ---------------------------------------------------------------------------------------------------- */
 
 /* One block of output channels at one position, in one panel. */
 static void sum_block(const weights *w, const conv_panel *p, int64_t position, int64_t b) {

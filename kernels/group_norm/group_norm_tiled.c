@@ -53,8 +53,7 @@ static void forward(const op_call *call) {
     channel_affine(&m, s.coefs, tensor_f32(call->out[GROUP_NORM_Y]), x, p->relu);
 }
 
-/* Turns the channels' sums of g (x - center) into those of g (x - mean), then into the coefficients of d_x.
- */
+/* Turns the channels' sums of g (x - center) into those of g (x - mean), then into the coefficients of d_x. */
 static void gradient_group(const op_call *call, const channel_map *m, const channel_scratch *s, int64_t image,
                            int64_t index) {
     const group_norm_params *p = call->params;

@@ -10,8 +10,7 @@
 
 enum { BAND_ROWS = 16, ALIGN = 64 };
 
-/* --- tables of weights
- * --------------------------------------------------------------------------------------- */
+/* --- tables of weights --------------------------------------------------------------------------------------- */
 
 /* Where the output pixels of one axis come from. Antialias: pixel i is the sum over j < count[i] of source
  * pixel first[i] + j, with the fixed point weights from at[i] on. Plain: source pixels first[i] and first[i]
@@ -59,8 +58,7 @@ static void fill_axis(axis_table *t, int in, int out, bool antialias) {
     }
 }
 
-/* --- one call
- * ------------------------------------------------------------------------------------------------ */
+/* --- one call ------------------------------------------------------------------------------------------------ */
 
 /* What scratch holds: for each image the tables of columns and rows, for each thread one band. */
 typedef struct packing {
@@ -110,8 +108,7 @@ static void fill_tables(void *context, int64_t n, int thread) {
     fill_axis(&rows, r.height, r.resized_height, p->antialias);
 }
 
-/* --- one band
- * ------------------------------------------------------------------------------------------------ */
+/* --- one band ------------------------------------------------------------------------------------------------ */
 
 typedef struct band {
     const image_pack_params *params;

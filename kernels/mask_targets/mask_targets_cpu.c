@@ -81,8 +81,7 @@ static void nearest_pixels(int32_t *out, int64_t low, int64_t count, int32_t res
     }
 }
 
-/* Original columns of the window; mirrored after the resize (detectron2), or before it (soft: torchvision).
- */
+/* Original columns of the window; mirrored after the resize (detectron2), or before it (soft: torchvision). */
 static void window_columns(const target *t) {
     int32_t *columns = t->space.columns, resized = t->info.width, original = t->info.original_width;
     bool turn = t->info.flip && !t->p->soft;

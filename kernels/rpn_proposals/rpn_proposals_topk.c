@@ -6,8 +6,7 @@
 #include "nms_greedy.h"
 #include "radix_sort.h"
 
-/* What one image and level leaves in scratch: candidates by rank; those that suppression removed are marked.
- */
+/* What one image and level leaves in scratch: candidates by rank; those that suppression removed are marked. */
 typedef struct level_slot {
     radix_buffer picked, spare; /* [k] keys and indices */
     float *scores;              /* [k] */

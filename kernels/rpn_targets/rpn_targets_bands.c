@@ -63,8 +63,7 @@ static size_t row_bytes(const job *j) {
            (size_t)(j->width * j->grid.per_cell + 63) / 64 * 64;
 }
 
-/* In order: samples of bands and of images ([2] kinds), their counts, best IoU per object, rows per thread.
- */
+/* In order: samples of bands and of images ([2] kinds), their counts, best IoU per object, rows per thread. */
 static size_t sample_count(const job *j) {
     return (size_t)(j->images * 2 * (j->samples + j->batch));
 }

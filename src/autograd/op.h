@@ -107,8 +107,7 @@ typedef struct op_def {
     int n_cases;
 } op_def;
 
-/* For infer functions: STATUS_DATA naming op and tensor (both tensors for a mismatch). Inputs count from 0.
- */
+/* For infer functions: STATUS_DATA naming op and tensor (both tensors for a mismatch). Inputs count from 0. */
 status op_expect_rank(const op_call *call, int input, int rank);
 status op_expect_dim(const op_call *call, int input, int axis, int64_t size, const char *why);
 status op_expect_dims_equal(const op_call *call, int input, int axis, int other_input, int other_axis);
@@ -117,8 +116,7 @@ status op_expect_same_shape(const op_call *call, int input, int other_input);
 status op_expect_mismatch(const op_call *call, int input, int other_input);
 status op_bad_attr(const op_call *call, const char *attr, const char *expected);
 
-/* Describes out[index] as real of the same type as input 0 would have (F32 or F64), or with an explicit type.
- */
+/* Describes out[index] as real of the same type as input 0 would have (F32 or F64), or with an explicit type. */
 void op_describe_output(op_call *call, int index, dtype type, int rank, const int64_t *shape,
                         const tensor *rows);
 

@@ -50,8 +50,7 @@ unsigned op_trial_gradient_outputs(const op_trial *t);
 double op_trial_base(int input, int64_t index);
 double op_trial_d_out(int output, int64_t index);
 
-/* After a run: NULL, or which tensor's guard zone, input or row behind the count was written (static text).
- */
+/* After a run: NULL, or which tensor's guard zone, input or row behind the count was written (static text). */
 const char *op_trial_damage(const op_trial *t);
 
 #endif

@@ -187,8 +187,7 @@ static int lower_first(const void *a, const void *b) {
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Greedy by size: each block takes the lowest gap that is free for its whole life among those already placed.
- */
+/* Greedy by size: each block takes the lowest gap that is free for its whole life among those already placed. */
 void tape_plan_memory(tape *t) {
     plan_values(t);
     plan_gradient_blocks(t);

@@ -17,8 +17,7 @@ status read_file(char **out, size_t *size, const char *path, size_t limit);
  * time. */
 status write_file_atomic(const char *path, const void *bytes, size_t size);
 
-/* Writes all bytes to an open descriptor, also through short writes and signals; `path` is for the message.
- */
+/* Writes all bytes to an open descriptor, also through short writes and signals; `path` is for the message. */
 status write_all(int fd, const void *bytes, size_t size, const char *path);
 
 /* Renames `from` to `to` and fsyncs the folder of `to`, so that the name survives a power loss. */
@@ -34,8 +33,7 @@ status sync_directory(const char *path);
  * file. */
 status make_directories(const char *path);
 
-/* Records what went wrong with an output (open, write, fsync, rename...): the status fits the errno number.
- */
+/* Records what went wrong with an output (open, write, fsync, rename...): the status fits the errno number. */
 status error_from_output(int error_number, const char *doing, const char *path);
 
 #endif

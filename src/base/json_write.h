@@ -58,8 +58,7 @@ void json_write_newline(json_writer *w);
  * memory. Write errors show in ferror(file); STATUS_OS if memory ran out on the way. */
 status json_write_flush(json_writer *w, FILE *file);
 
-/* CHECKs that everything is closed; STATUS_OS if memory ran out on the way, and then the text is incomplete.
- */
+/* CHECKs that everything is closed; STATUS_OS if memory ran out on the way, and then the text is incomplete. */
 status json_write_finish(json_writer *w);
 
 /* Shortest form of a number alone, for other text writers. `out` has room for 32 bytes. */

@@ -10,8 +10,7 @@
 void thread_pool_start(int count);
 void thread_pool_stop(void);
 
-/* Threads that take part in parallel_for; 1 before thread_pool_start. Use it only to size per-thread scratch.
- */
+/* Threads that take part in parallel_for; 1 before thread_pool_start. Use it only to size per-thread scratch. */
 int thread_pool_size(void);
 
 /* Cores this process may run on (affinity and cgroup quota), at least 1. */

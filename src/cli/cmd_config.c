@@ -1,5 +1,4 @@
-/* maskrcnn config: the configuration as it would be used, with the origin of each value, or the list of keys.
- */
+/* maskrcnn config: the configuration as it would be used, with the origin of each value, or the list of keys. */
 #include "cli/cli.h"
 
 #include <string.h>

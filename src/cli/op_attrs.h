@@ -1,5 +1,4 @@
-/* Attributes of an op from texts: `stride=2`, `weights=10,10,5,5`, `normalizer=512.0`, `relu=1`, `order=BGR`.
- */
+/* Attributes of an op from texts: `stride=2`, `weights=10,10,5,5`, `normalizer=512.0`, `relu=1`, `order=BGR`. */
 #ifndef CLI_OP_ATTRS_H
 #define CLI_OP_ATTRS_H
 

@@ -32,8 +32,7 @@ void grad_buckets_free(grad_buckets *b);
 /* Before each backward. */
 void grad_buckets_begin(grad_buckets *b);
 
-/* The gradient of parameter `index` is written and will not be touched again by backward. Twice is a CHECK.
- */
+/* The gradient of parameter `index` is written and will not be touched again by backward. Twice is a CHECK. */
 void grad_buckets_ready(grad_buckets *b, int index);
 
 /* grad_buckets_ready as a tape_ready_hook; `context` is the grad_buckets. */

@@ -38,8 +38,7 @@ static status read_first(int *out, const char *const *names) {
     return STATUS_OK;
 }
 
-/* Tasks on node `node` of a list such as "2(x3),1": how SLURM writes tasks per node. 0 if it cannot be read.
- */
+/* Tasks on node `node` of a list such as "2(x3),1": how SLURM writes tasks per node. 0 if it cannot be read. */
 static int slurm_tasks_of_node(const char *list, int node) {
     while (list && *list) {
         char *end;

@@ -88,8 +88,7 @@ status coco_index_open(coco_index **out, const char *json_path, const coco_optio
 void coco_index_free(coco_index *index);
 
 const char *coco_index_path(const coco_index *index); /* of the JSON */
-/* Where the index is kept on disk; "" when in memory only. `true` in *reused when no JSON had to be parsed.
- */
+/* Where the index is kept on disk; "" when in memory only. `true` in *reused when no JSON had to be parsed. */
 const char *coco_index_kept_at(const coco_index *index, bool *reused);
 
 uint32_t coco_index_image_count(const coco_index *index);
@@ -118,8 +117,7 @@ bool coco_index_uses_crowd(const coco_index *index);
  * (2 per point) of each part, every one even and >= 6. */
 const double *coco_index_polygon(const coco_index *index, const coco_annotation *annotation,
                                  const uint32_t **sizes);
-/* COCO_MASK_RLE: annotation->count runs, column-major, zeros first; their sum is the image's height * width.
- */
+/* COCO_MASK_RLE: annotation->count runs, column-major, zeros first; their sum is the image's height * width. */
 const uint32_t *coco_index_runs(const coco_index *index, const coco_annotation *annotation);
 
 /* Totals under the options. */
@@ -143,8 +141,7 @@ bool coco_index_was_fixed(const coco_index *index);
  * (DATASETS.CROWD_AS_INSTANCES for an all-crowd set, MODEL.MASK_ON for boxes only). */
 status coco_index_check_usable(const coco_index *index);
 
-/* Logs images, annotations, categories with names and counts, images without annotations, and every finding.
- */
+/* Logs images, annotations, categories with names and counts, images without annotations, and every finding. */
 void coco_index_report(const coco_index *index);
 
 #endif

@@ -21,8 +21,7 @@ static bool slow_double(const char *text, size_t length, double *out) {
 bool coco_number_to_double(const char *text, size_t length, double *out) {
     static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                     1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
-    /* Up to 15 digits and a power of ten up to 10^15 are exact in double, so one division rounds correctly.
-     */
+    /* Up to 15 digits and a power of ten up to 10^15 are exact in double, so one division rounds correctly. */
     size_t at = length > 0 && text[0] == '-' ? 1 : 0;
     uint64_t digits = 0;
     int count = 0, fraction = 0;

@@ -70,8 +70,7 @@ status coco_parse_file(raw_coco *out, int fd, const char *path);
 /* The same from memory. */
 status coco_parse_bytes(raw_coco *out, const uint8_t *bytes, size_t size, const char *path);
 
-/* Number texts as COCO files hold them. Integers exact over int64, integral floats ("12.0", "1e3") accepted.
- */
+/* Number texts as COCO files hold them. Integers exact over int64, integral floats ("12.0", "1e3") accepted. */
 bool coco_number_to_int64(const char *text, size_t length, int64_t *out);
 /* Correctly rounded; false when it is no number or not finite. */
 bool coco_number_to_double(const char *text, size_t length, double *out);

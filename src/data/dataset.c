@@ -27,8 +27,7 @@ struct dataset {
 };
 
 /* Components of a file name below a folder: slashes for backslashes, no empty ones, no "."; false when it
- * leads out of the folder or does not fit. `root` is the folder, for names that are absolute but inside it.
- */
+ * leads out of the folder or does not fit. `root` is the folder, for names that are absolute but inside it. */
 static bool confine(char out[PATH_MAX], const char *file_name, const char *root) {
     char name[PATH_MAX];
     size_t length = strlen(file_name), root_length = strlen(root), used = 0;

@@ -1,6 +1,5 @@
 /* The names of the files below a folder, read folder by folder when first asked for: telling which of 100,000
- * images exist costs a few directory listings instead of a stat for each (minutes on a network file system).
- */
+ * images exist costs a few directory listings instead of a stat for each (minutes on a network file system). */
 #ifndef DATA_FILE_SET_H
 #define DATA_FILE_SET_H
 

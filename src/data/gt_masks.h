@@ -47,8 +47,7 @@ typedef struct gt_mask_writer {
     size_t used; /* always a multiple of 4 */
 } gt_mask_writer;
 
-/* Appends a polygon set. xy: the parts' f32 x,y pairs one after another. STATUS_DATA when the blob is full.
- */
+/* Appends a polygon set. xy: the parts' f32 x,y pairs one after another. STATUS_DATA when the blob is full. */
 status gt_mask_pack_polygon(gt_mask_record *out, gt_mask_writer *writer, const float *xy,
                             const int32_t *part_points, int parts);
 

@@ -10,8 +10,7 @@
 static const char replace_file[] = "replace the file by a good copy, or take it out of the dataset";
 static const char convert_file[] = "convert it to an 8-bit baseline or progressive JPEG, or to PNG";
 
-/* --- header
- * ------------------------------------------------------------------------------------------------- */
+/* --- header -------------------------------------------------------------------------------------------------- */
 
 enum {
     MARKER_SOF0 = 0xc0,
@@ -95,8 +94,7 @@ status image_jpeg_header(image_markers *out, const uint8_t *bytes, size_t size) 
                      "damaged JPEG: it ends before the first scan, after %zu bytes", size);
 }
 
-/* --- pixels
- * ------------------------------------------------------------------------------------------------- */
+/* --- pixels -------------------------------------------------------------------------------------------------- */
 
 typedef struct jpeg_reader {
     struct jpeg_decompress_struct decoder;

@@ -6,8 +6,7 @@
 
 enum { FINE = 5, FINE_LEFT = 2, FINE_RIGHT = 3, MAX_PIXELS_OFF = 100000000, MAX_CROSSINGS = 1 << 26 };
 
-/* --- walking the outline
- * ------------------------------------------------------------------------------------- */
+/* --- walking the outline ------------------------------------------------------------------------------------- */
 
 typedef struct fine_point {
     int x, y;
@@ -85,8 +84,7 @@ static void walk_edge(mask_crossings *sink, fine_point a, fine_point b) {
         walk_steep_edge(sink, from, to);
 }
 
-/* --- run-length masks
- * ---------------------------------------------------------------------------------------- */
+/* --- run-length masks ---------------------------------------------------------------------------------------- */
 
 typedef struct number_list {
     uint64_t *values;
@@ -202,8 +200,7 @@ status mask_rle_from_polygon(mask_rle *out, const double *xy, int points, int he
     return mask_rle_from_polygons(out, xy, &part_points, 1, height, width);
 }
 
-/* --- small bitmaps
- * ------------------------------------------------------------------------------------------- */
+/* --- small bitmaps ------------------------------------------------------------------------------------------- */
 
 typedef struct parity_sink {
     mask_crossings sink;

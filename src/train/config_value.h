@@ -1,6 +1,5 @@
 /* Values of the configuration: memory that lives as long as the config, untyped nodes as YAML or Python
- * literals give them, and their conversion to and from the typed members. Used by the config_*.c files only.
- */
+ * literals give them, and their conversion to and from the typed members. Used by the config_*.c files only. */
 #ifndef TRAIN_CONFIG_VALUE_H
 #define TRAIN_CONFIG_VALUE_H
 

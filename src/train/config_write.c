@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Shortest decimal number that reads back as `v`; with a point or exponent, so that YAML takes it as a float.
- */
+/* Shortest decimal number that reads back as `v`; with a point or exponent, so that YAML takes it as a float. */
 static void write_float(FILE *to, double v) {
     if (isinf(v)) {
         fputs(v < 0 ? "-.inf" : ".inf", to);

@@ -174,8 +174,7 @@ gradient_report optimizer_check_gradients(optimizer *o) {
     for (int i = 0; i < o->store->count; i++) {
         group *g = &o->groups[i];
         squares += g->squares;
-        /* The square of a finite float is finite in double, and so is any sum of them that fits into memory.
-         */
+        /* The square of a finite float is finite in double, and so is any sum of them that fits into memory. */
         if (!isfinite(g->squares) && !report.non_finite) report.non_finite = o->store->params[i].name;
         if (o->clip == CLIP_NORM) g->clip_factor = clip_factor(o->clip_value, parameter_norm(o, g));
     }

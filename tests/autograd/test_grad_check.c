@@ -1,5 +1,4 @@
-/* The checker is right only if it fails when it must: one small op, y = s * x, broken in one way at a time.
- */
+/* The checker is right only if it fails when it must: one small op, y = s * x, broken in one way at a time. */
 #include "autograd/grad_check.h"
 
 #include "base/thread_pool.h"

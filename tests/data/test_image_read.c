@@ -1,5 +1,4 @@
-/* Pictures of every kind, good and broken: real files where the shared data are there, and files made here.
- */
+/* Pictures of every kind, good and broken: real files where the shared data are there, and files made here. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,8 +19,7 @@ static double seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* --- real JPEGs
- * --------------------------------------------------------------------------------------------- */
+/* --- real JPEGs ---------------------------------------------------------------------------------------------- */
 
 /* Mean absolute difference over all samples; -1 where the sizes differ. */
 static double mean_difference(const image_buffer *a, const image_buffer *b) {
@@ -36,8 +34,7 @@ typedef struct comparison {
     int compared, differing;
 } comparison;
 
-/* Files the collection itself leaves out of its comparison: other chroma upsampling, another CMYK conversion.
- */
+/* Files the collection itself leaves out of its comparison: other chroma upsampling, another CMYK conversion. */
 static bool loosely_compared(const char *path) {
     static const char *const names[] = {"/ycck.jpg", "/jpg-size-3x3.jpg", "/jpg-size-4x4.jpg",
                                         "/jpg-size-6x6.jpg"};
@@ -181,8 +178,7 @@ static void exif_orientations_give_one_picture(void **state) {
     image_buffer_release(&image);
 }
 
-/* --- PngSuite
- * ----------------------------------------------------------------------------------------------- */
+/* --- PngSuite ------------------------------------------------------------------------------------------------ */
 
 /* The list's own rule, with libpng: 8 bits, palette to RGB(A), gray kept, alpha kept. */
 static uint8_t *read_keeping_alpha(const char *path, int *height, int *width, int *channels) {
@@ -252,8 +248,7 @@ static void every_png_of_pngsuite(void **state) {
     assert_int_equal(broken, 14);
 }
 
-/* --- made here
- * ---------------------------------------------------------------------------------------------- */
+/* --- made here ----------------------------------------------------------------------------------------------- */
 
 static void put32(uint8_t *p, uint32_t v) {
     for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (24 - 8 * i));

@@ -1,5 +1,4 @@
-/* The configuration reader on arbitrary bytes: what is accepted can be written out and reads back the same.
- */
+/* The configuration reader on arbitrary bytes: what is accepted can be written out and reads back the same. */
 #include "base/check.h"
 #include "train/config.h"
 

@@ -1,5 +1,4 @@
-/* Checkpoints: exact restore, retention, damage of every kind, and a process killed in the middle of saving.
- */
+/* Checkpoints: exact restore, retention, damage of every kind, and a process killed in the middle of saving. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

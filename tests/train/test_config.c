@@ -1,5 +1,4 @@
-/* Keys, values and overrides: the table itself, what each type accepts, what is refused and how it is said.
- */
+/* Keys, values and overrides: the table itself, what each type accepts, what is refused and how it is said. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -310,8 +310,7 @@ static void test_round_trip(void **state) {
     config_release(&first);
 }
 
-/* What detectron2 itself writes as its resolved 1x recipe has all of its keys, and says what our preset says.
- */
+/* What detectron2 itself writes as its resolved 1x recipe has all of its keys, and says what our preset says. */
 static void test_against_detectron2(void **state) {
     (void)state;
     config theirs, ours;
