@@ -44,10 +44,22 @@ uint32_t philox_below(const philox_key *key, uint64_t index, uint32_t n) {
     return (uint32_t)(((uint64_t)philox_u32(key, index) * n) >> 32);
 }
 
+static float box_muller(const uint32_t pair[2]) {
+    double u = ((double)pair[0] + 0.5) * 0x1p-32, v = ((double)pair[1] + 0.5) * 0x1p-32;
+    return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+}
+
 float philox_normal(const philox_key *key, uint64_t index) {
     uint32_t block[4];
     philox_block(key, (uint32_t)(index / 2), block);
-    const uint32_t *pair = block + 2 * (index % 2);
-    double u = ((double)pair[0] + 0.5) * 0x1p-32, v = ((double)pair[1] + 0.5) * 0x1p-32;
-    return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+    return box_muller(block + 2 * (index % 2));
+}
+
+void philox_normals(float *out, const philox_key *key, uint64_t first, int64_t count) {
+    uint32_t block[4] = {0};
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t index = first + (uint64_t)i;
+        if (i == 0 || index % 2 == 0) philox_block(key, (uint32_t)(index / 2), block);
+        out[i] = box_muller(block + 2 * (index % 2));
+    }
 }

@@ -42,4 +42,7 @@ uint32_t philox_below(const philox_key *key, uint64_t index, uint32_t n);
 /* Standard normal (Box-Muller on two words of one block, in double, rounded once). */
 float philox_normal(const philox_key *key, uint64_t index);
 
+/* out[i] = philox_normal(key, first + i) for i in [0, count), each block computed once. */
+void philox_normals(float *out, const philox_key *key, uint64_t first, int64_t count);
+
 #endif

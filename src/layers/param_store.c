@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/philox.h"
+#include "base/thread_pool.h"
 #include "base/round_up.h"
 #include "device/device.h"
 
@@ -91,26 +92,6 @@ status param_store_allocate(param_store *store, struct device *dev, bool trainin
     return STATUS_OK;
 }
 
-/* Where element `i` of the record in memory lies in the file's layout. */
-static int64_t file_index(const param *p, int64_t i) {
-    switch (p->layout) {
-    case LAYOUT_SAME:
-        return i;
-    case LAYOUT_CONV:
-    case LAYOUT_DECONV: { /* memory [A,R,S,B] -> file [A,B,R,S] */
-        int64_t taps = p->shape[1] * p->shape[2], last = p->shape[3];
-        int64_t b = i % last, tap = i / last % taps, a = i / last / taps;
-        return (a * last + b) * taps + tap;
-    }
-    case LAYOUT_FLATTENED: { /* memory [K, HW, C] -> file [K, C, HW] */
-        int64_t places = p->map[0] * p->map[1], channels = p->map[2];
-        int64_t c = i % channels, place = i / channels % places, k = i / channels / places;
-        return (k * channels + c) * places + place;
-    }
-    }
-    CHECK(false, "parameter %s: layout %d", p->name, (int)p->layout);
-}
-
 /* A record is `blocks` matrices [rows, columns] in memory that are transposed in the file; one row for equal layouts. */
 typedef struct matrices {
     int64_t blocks, rows, columns;
@@ -154,26 +135,53 @@ int param_file_shape(const param *p, int64_t shape[PARAM_MAX_RANK]) {
     return p->rank;
 }
 
-void param_store_initialise(param_store *store, uint64_t seed) {
+enum { INIT_TILE = 1 << 16 };
+
+/* Start values of one record in the file's order. */
+typedef struct init_job {
+    const param *p;
+    philox_key key;
+    float *values;
+} init_job;
+
+static void init_tile(void *context, int64_t tile, int thread) {
+    (void)thread;
+    const init_job *job = context;
+    const param *p = job->p;
+    int64_t first = tile * INIT_TILE, last = first + INIT_TILE < p->size ? first + INIT_TILE : p->size;
+    float scale = (float)p->init_value;
+    switch (p->init) {
+    case INIT_CONSTANT:
+        for (int64_t i = first; i < last; i++) job->values[i] = scale;
+        return;
+    case INIT_NORMAL:
+        philox_normals(job->values + first, &job->key, (uint64_t)first, last - first);
+        for (int64_t i = first; i < last; i++)
+            job->values[i] = (float)(p->init_value * (double)job->values[i]);
+        return;
+    case INIT_UNIFORM:
+        for (int64_t i = first; i < last; i++)
+            job->values[i] =
+                (float)(p->init_value * (2.0 * (double)philox_uniform(&job->key, (uint64_t)i) - 1.0));
+        return;
+    }
+}
+
+status param_store_initialise(param_store *store, uint64_t seed) {
+    int64_t largest = 1;
+    for (int i = 0; i < store->count; i++)
+        if (store->params[i].size > largest) largest = store->params[i].size;
+    float *file = malloc((size_t)largest * sizeof *file);
+    if (!file)
+        return error_set(STATUS_OS, "free some memory", "out of memory for the start values of %lld elements",
+                         (long long)largest);
     for (int i = 0; i < store->count; i++) {
         const param *p = &store->params[i];
-        float *values = store->values + p->offset;
-        philox_key key = {.seed = seed,
-                          .purpose = PHILOX_INIT,
-                          .item = crc32(0, (const unsigned char *)p->name, (unsigned)strlen(p->name))};
-        for (int64_t j = 0; j < p->size; j++) {
-            uint64_t index = (uint64_t)file_index(p, j);
-            switch (p->init) {
-            case INIT_CONSTANT:
-                values[j] = (float)p->init_value;
-                break;
-            case INIT_NORMAL:
-                values[j] = (float)(p->init_value * philox_normal(&key, index));
-                break;
-            case INIT_UNIFORM:
-                values[j] = (float)(p->init_value * (2.0 * philox_uniform(&key, index) - 1.0));
-                break;
-            }
-        }
+        uint64_t item = crc32(0, (const unsigned char *)p->name, (unsigned)strlen(p->name));
+        init_job job = {.p = p, .key = {.seed = seed, .purpose = PHILOX_INIT, .item = item}, .values = file};
+        parallel_for((p->size + INIT_TILE - 1) / INIT_TILE, init_tile, &job);
+        param_from_file_order(p, store->values + p->offset, file);
     }
+    free(file);
+    return STATUS_OK;
 }

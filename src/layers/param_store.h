@@ -82,8 +82,8 @@ int param_store_add(param_store *store, const param_spec *spec);
 status param_store_allocate(param_store *store, struct device *dev, bool training);
 
 /* Start values: every element is a function of (seed, CRC-32 of the name, element's index in the FILE's
- * layout), so the layout in memory does not matter. Host-accessible memory only. */
-void param_store_initialise(param_store *store, uint64_t seed);
+ * layout), so the layout in memory does not matter. Host-accessible memory only. OS. */
+status param_store_initialise(param_store *store, uint64_t seed);
 
 /* Index by name; -1: unknown. */
 int param_store_find(const param_store *store, const char *name);

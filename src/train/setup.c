@@ -50,7 +50,7 @@ status setup_model(mask_rcnn *model, const config *cfg, device *dev, const char 
     RETURN_IF_ERROR(model_spec_from_config(&spec, cfg));
     RETURN_IF_ERROR(mask_rcnn_init(model, &spec));
     RETURN_IF_ERROR(param_store_allocate(&model->params, dev, true));
-    param_store_initialise(&model->params, spec.seed);
+    RETURN_IF_ERROR(param_store_initialise(&model->params, spec.seed));
     if (!weights) return STATUS_OK;
     if (!weights[0]) {
         log_info("weights", "random start values, seed %" PRIu64, spec.seed);

@@ -148,7 +148,7 @@ static void start_values_have_the_named_spread(void **state) {
     mask_rcnn_spec spec = r50(80, NORM_FROZEN);
     assert_int_equal(mask_rcnn_init(&model, &spec), STATUS_OK);
     assert_int_equal(param_store_allocate(&model.params, dev, false), STATUS_OK);
-    param_store_initialise(&model.params, 3);
+    assert_int_equal(param_store_initialise(&model.params, 3), STATUS_OK);
     const struct {
         const char *name;
         double deviation;
@@ -171,7 +171,7 @@ static void start_values_have_the_named_spread(void **state) {
         assert_true(fabs(mean) < 0.02 * rows[r].deviation);
     }
     float first = model.params.values[find(&model, "rpn.head.conv.0.0.weight")->offset];
-    param_store_initialise(&model.params, 4);
+    assert_int_equal(param_store_initialise(&model.params, 4), STATUS_OK);
     assert_true(first != model.params.values[find(&model, "rpn.head.conv.0.0.weight")->offset]);
     mask_rcnn_release(&model);
     device_close(dev);
