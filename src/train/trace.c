@@ -68,7 +68,10 @@ static status batch_file_open(batch_file *b, const char *path) {
     RETURN_IF_ERROR(expect_size(b, b->masks, 0, b->objects, "boxes"));
     RETURN_IF_ERROR(expect_size(b, b->masks, 1, b->h, "images"));
     RETURN_IF_ERROR(expect_size(b, b->masks, 2, b->w, "images"));
-    if (b->n < 1 || b->h < 1 || b->w < 1 || b->h % CANVAS_DIVISOR || b->w % CANVAS_DIVISOR)
+    if (b->n < 1)
+        return error_set(STATUS_DATA, "put at least one image into the batch",
+                         "%s: tensor images holds 0 images", path);
+    if (b->h < 1 || b->w < 1 || b->h % CANVAS_DIVISOR || b->w % CANVAS_DIVISOR)
         return error_set(STATUS_DATA, "pad the images at the right and at the bottom",
                          "%s: tensor images has a canvas of %lld x %lld, which is no multiple of %d", path,
                          (long long)b->h, (long long)b->w, CANVAS_DIVISOR);
@@ -90,8 +93,27 @@ static int32_t int_at(const safetensors_tensor *t, int64_t i) {
     return value;
 }
 
-/* Values a kernel would trust. */
+/* Index of the first value that is not finite; -1 when all are. */
+static int64_t find_non_finite(const safetensors_tensor *t) {
+    for (int64_t i = 0; i < t->elements; i++) {
+        float value;
+        memcpy(&value, (const char *)t->data + (size_t)i * sizeof value, sizeof value);
+        if (!isfinite(value)) return i;
+    }
+    return -1;
+}
+
+/* Values a kernel would trust, and numbers that would make every result NaN. */
 static status check_values(const batch_file *b, int classes) {
+    int64_t pixel = find_non_finite(b->images), side = find_non_finite(b->boxes);
+    if (pixel >= 0)
+        return error_set(STATUS_DATA, "give finite pixels",
+                         "%s: tensor images, image %lld: a value is not finite", safetensors_path(b->file),
+                         (long long)(pixel / (b->h * b->w * 3)));
+    if (side >= 0)
+        return error_set(STATUS_DATA, "give x1, y1, x2, y2 in pixels",
+                         "%s: tensor boxes, object %lld: a coordinate is not finite",
+                         safetensors_path(b->file), (long long)(side / 4));
     for (int64_t i = 0; i < b->n; i++)
         if (int_at(b->sizes, 2 * i) < 1 || int_at(b->sizes, 2 * i) > b->h ||
             int_at(b->sizes, 2 * i + 1) < 1 || int_at(b->sizes, 2 * i + 1) > b->w)
