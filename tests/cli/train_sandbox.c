@@ -124,8 +124,10 @@ static int train(int ranks, const char *out, const char *more, va_list arguments
     char words[8192], line[16384], launch[128] = "";
     vsnprintf(words, sizeof words, more, arguments);
     if (ranks > 0)
-        snprintf(launch, sizeof launch, "mpirun~--allow-run-as-root~--oversubscribe~--bind-to~none~-n~%d~",
-                 ranks);
+        snprintf(
+            launch, sizeof launch,
+            "mpirun~--allow-run-as-root~--oversubscribe~--bind-to~none~--mca~mpi_yield_when_idle~1~-n~%d~",
+            ranks);
     snprintf(line, sizeof line, "%smaskrcnn~train~--config~tiny.yaml~OUTPUT_DIR~%s%s", launch, out, words);
     run_program(&sandbox_run, folder, line, SANDBOX_LIMIT);
     return sandbox_run.code;
