@@ -2,11 +2,14 @@
  * process is left behind. */
 #include "data/coco_test_util.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <png.h>
 #include <signal.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include "base/content_hash.h"
@@ -398,19 +401,59 @@ static void test_bad_images(void **state) {
     assert_memory_equal(digests, expected, sizeof digests);
 }
 
-/* A file that no worker gets done with: three are lost on it, then the run ends and names it. */
+static bool has_open(const char *pid, const char *file) {
+    char path[PATH_MAX], target[PATH_MAX];
+    snprintf(path, sizeof path, "/proc/%s/fd", pid);
+    DIR *dir = opendir(path);
+    bool found = false;
+    for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
+        snprintf(path, sizeof path, "/proc/%s/fd/%s", pid, entry->d_name);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        found = strcmp(target, file) == 0;
+    }
+    if (dir) closedir(dir);
+    return found;
+}
+
+/* A process that kills whoever opens the file, as soon as it is opened. */
+static pid_t start_killer(const char *file) {
+    int watch = inotify_init1(IN_CLOEXEC);
+    assert_true(watch >= 0 && inotify_add_watch(watch, file, IN_OPEN) >= 0);
+    pid_t killer = fork();
+    assert_true(killer >= 0);
+    if (killer > 0) {
+        close(watch);
+        return killer;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    char events[4096];
+    while (read(watch, events, sizeof events) > 0) {
+        DIR *all = opendir("/proc");
+        for (struct dirent *entry; all && (entry = readdir(all));)
+            if (isdigit((unsigned char)entry->d_name[0]) && has_open(entry->d_name, file))
+                kill((pid_t)atoi(entry->d_name), SIGKILL);
+        if (all) closedir(all);
+    }
+    _exit(0);
+}
+
+/* A file that kills its readers: three workers are lost on it, then the run ends and names it. */
 static void test_deadly_image(void **state) {
     (void)state;
     dataset *data = open_dataset();
-    unlink(in_folder("3.png"));
-    assert_int_equal(mkfifo(in_folder("3.png"), 0600), 0); /* opening it waits for a writer */
+    char file[PATH_MAX];
+    assert_non_null(realpath(in_folder("3.png"), file));
+    assert_int_equal(truncate(file, 256 << 20), 0); /* long to read, so that the killer is in time */
+    pid_t killer = start_killer(file);
     loader_options options = default_options(2);
-    options.stall_seconds = 0.3;
     loader *l = make_loader(data, &options);
     int replaced = 0;
     bool forbidden[IMAGES] = {false};
     status s = run(l, ITERATIONS, &replaced, forbidden);
-    unlink(in_folder("3.png"));
+    kill(killer, SIGKILL);
+    waitpid(killer, NULL, 0);
+    unlink(file);
     assert_int_equal(s, STATUS_DATA);
     assert_non_null(strstr(error_cause(), "3.png"));
     assert_true(loader_get_stats(l).restarted_workers >= 3);
