@@ -1,6 +1,6 @@
 /* What an op is: a constant table of its contract (names, shape rule, what backward reads), its kernels and
- * its test cases. Every op runs through tape_apply (training) or op_run (the `op` command, tests, the
- * optimizer's friends). */
+ * its test cases. Every op of a network runs through tape_apply; the `op` command and tests call the
+ * kernels of one op directly. */
 #ifndef AUTOGRAD_OP_H
 #define AUTOGRAD_OP_H
 

@@ -1,6 +1,6 @@
 /* One test case of an op laid out in memory: every tensor and the scratch between guard zones, everything a
- * kernel has to write poisoned with NaN first, everything it may not read poisoned as well. grad_check and
- * `bench op` stand on it.
+ * kernel has to write poisoned with NaN first, everything it may not read poisoned as well. grad_check
+ * stands on it.
  *
  * Inputs are a function of op, case and input number (Philox). They are made as f32; the f64 trial holds the
  * same numbers, so results differ by the kernel's arithmetic only. */

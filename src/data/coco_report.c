@@ -40,17 +40,16 @@ status coco_index_check_usable(const coco_index *index) {
                          "%s: no usable annotation: all %" PRIu64 " are crowd regions (iscrowd 1)", path,
                          sum.annotations);
     if (sum.crowd > 0 && sum.crowd + sum.without_mask < sum.annotations)
-        return error_set(
-            STATUS_DATA,
-            "see the reasons with `maskrcnn check`; DATASETS.CROWD_AS_INSTANCES True uses crowd regions",
-            "%s: no usable annotation among %" PRIu64 " (%" PRIu64 " are crowd regions)", path,
-            sum.annotations, sum.crowd);
+        return error_set(STATUS_DATA,
+                         "see the reasons in the log; DATASETS.CROWD_AS_INSTANCES True uses crowd regions",
+                         "%s: no usable annotation among %" PRIu64 " (%" PRIu64 " are crowd regions)", path,
+                         sum.annotations, sum.crowd);
     if (sum.without_mask > 0)
         return error_set(STATUS_DATA, "give segmentations, or train boxes only with MODEL.MASK_ON False",
                          "%s: no usable annotation: %" PRIu64 " of %" PRIu64 " have no valid mask", path,
                          sum.without_mask, sum.annotations);
-    return error_set(STATUS_DATA, "see the reasons with `maskrcnn check`",
-                     "%s: no usable annotation among %" PRIu64, path, sum.annotations);
+    return error_set(STATUS_DATA, "see the reasons in the log", "%s: no usable annotation among %" PRIu64,
+                     path, sum.annotations);
 }
 
 static void report_categories(const coco_index *index) {

@@ -269,9 +269,8 @@ static status await_ticket(loader *l, int64_t ticket) {
         if (p->state == PLACE_READY) return STATUS_OK;
         if (p->state == PLACE_FAILED)
             return error_set(p->failure,
-                             p->failure == STATUS_OS
-                                 ? "free memory or use fewer workers"
-                                 : "repair or remove the file, or see `maskrcnn check --full`",
+                             p->failure == STATUS_OS ? "free memory or use fewer workers"
+                                                     : "repair or remove the file",
                              "%s", p->cause);
         if (running_workers(l) == 0) {
             if (l->options.workers > 0)
@@ -311,8 +310,7 @@ static status check_share(const loader *l) {
         at += (size_t)snprintf(names + at, sizeof names - at, "%s%.120s", i ? ", " : "",
                                dataset_file_name(l->data, l->bad_named[i]));
     return error_set(
-        STATUS_DATA,
-        "repair them (`maskrcnn check --full` lists all), or allow a larger DATALOADER.MAX_BAD_IMAGE_SHARE",
+        STATUS_DATA, "repair them (the log names each), or allow a larger DATALOADER.MAX_BAD_IMAGE_SHARE",
         "%" PRIu32 " of %" PRIu32 " different images cannot be used, more than %g %%: %s%s", s->bad_images,
         s->tried_images, 100 * l->options.bad_share, names, s->bad_images > NAMED_BAD_IMAGES ? ", ..." : "");
 }

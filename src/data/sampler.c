@@ -107,10 +107,11 @@ status sampler_new(sampler **out, const dataset *data, const sampler_options *op
     if (s->count == 0) {
         uint32_t filtered = s->filtered;
         sampler_free(s);
-        return error_set(STATUS_DATA,
-                         "see `maskrcnn check`; DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps images "
-                         "without annotations",
-                         "no image to train on: %" PRIu32 " have no usable annotation", filtered);
+        return error_set(
+            STATUS_DATA,
+            "see the reasons in the log; DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps images without "
+            "annotations",
+            "no image to train on: %" PRIu32 " have no usable annotation", filtered);
     }
     restart(s);
     *out = s;

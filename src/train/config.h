@@ -171,7 +171,7 @@ void config_log_warnings(config *cfg);
  * OS. */
 status config_write_yaml(const config *cfg, const char *path);
 
-/* Prints "KEY: value  # origin" of every key, sorted by name (--dry-run). IO, OS. */
+/* Prints "KEY: value  # origin" of every key, sorted by name (maskrcnn config). IO, OS. */
 status config_print(const config *cfg, FILE *to);
 
 #endif

@@ -115,8 +115,9 @@ static status prepare_before_mpi(trainer *t) {
     if (is_first(t)) RETURN_IF_ERROR(make_directories(cfg->OUTPUT_DIR));
     log_info("train", "%d rank%s, %" PRId64 " images per iteration, seed %" PRId64, t->env.size,
              t->env.size == 1 ? "" : "s", cfg->SOLVER_IMS_PER_BATCH, cfg->SEED);
-    RETURN_IF_ERROR(train_data_open(&t->data, cfg, &t->env));
-    return STATUS_OK;
+    if (cfg->DATASETS_TEST.count > 0)
+        log_info("train", "DATASETS.TEST is kept in config.yaml; training does not evaluate");
+    return train_data_open(&t->data, cfg, &t->env);
 }
 
 static status prepare_output(trainer *t) {
