@@ -95,21 +95,25 @@ def check_masks(targets, rois, margins):
 
 def detectron2_step(case, dtype=torch.float64):
     """As golden_trace.torchvision_step. Boxes are single precision in detectron2 whatever the model is."""
+    with Margins() as margins:
+        tensors, crc, counts = step_within(case, dtype, margins)
+    return tensors, crc, margins, counts
+
+
+def step_within(case, dtype, margins):
     reference, crc = build(case)
     model = small_model(case['recipe'], {k: v.float() for k, v in reference.state_dict().items()}).to(dtype)
     images, masks = pictures(case['seed'])
     images = ImageList(torch.from_numpy(images).to(dtype).permute(0, 3, 1, 2), list(IMAGE_SIZES))
     targets = instances(masks)
-    features = model.backbone(images.tensor)
-    levels = list(features.values())
     rois = []
+    model.roi_heads.box_pooler.register_forward_pre_hook(lambda module, args: rois.extend(b.tensor for b in args[1]))
     with EventStorage():
+        features = model.backbone(images.tensor)
+        levels = list(features.values())
         proposals, losses = model.proposal_generator(images, features, targets)
-        handle = model.roi_heads.box_pooler.register_forward_pre_hook(lambda module, args: rois.extend(b.tensor for b in args[1]))
         losses.update(model.roi_heads(images, features, proposals, targets)[1])
-        handle.remove()
     sum(losses.values()).backward()
-    margins = Margins()
     with torch.no_grad():
         anchors = [a.tensor for a in model.proposal_generator.anchor_generator(levels)]
         survivors = check_proposals(*model.proposal_generator.rpn_head(levels), anchors, margins, 0)
@@ -121,7 +125,7 @@ def detectron2_step(case, dtype=torch.float64):
     for k, v in model.named_parameters():
         if v.requires_grad:
             tensors[f'grad/{torchvision_name(k)}'] = to_torchvision(torchvision_name(k), v.grad)
-    return tensors, crc, margins, counts
+    return tensors, crc, counts
 
 
 def write_all(path, configs, seeds):

@@ -62,7 +62,8 @@ static const vector_rule vector_rules[] = {
     {"running_mean", 0, 0.25},      {"running_var", 1, 0.5},   {"bn3.weight", 0.375, 0.125},
     {".weight", 1, 0.25},           {"bn3.bias", 0.25, 0.125}, {"fpn.", 0, 0.0625},
     {"cls_logits", 0, 0.0625},      {"bbox_pred", 0, 0.0625},  {"cls_score", 0, 0.0625},
-    {"mask_fcn_logits", 0, 0.0625}, {".bias", 1, 0.25}};
+    {"mask_fcn_logits", 0, 0.0625}, {"mask_head", 2.5, 0.25},  {"conv5_mask", 2.5, 0.25},
+    {".bias", 1.25, 0.25}};
 static const gain_rule gain_rules[] = {{"cls_logits", 2}, {"rpn.head.bbox_pred", 0.25},
                                        {"cls_score", 2},  {"bbox_pred", 0.5},
                                        {"conv5_mask", 2}, {".weight", 1}};
