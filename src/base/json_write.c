@@ -1,6 +1,7 @@
 #include "base/json_write.h"
 
 #include "base/check.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -84,27 +85,11 @@ void json_write_end_array(json_writer *w) {
     end(w, '[', ']');
 }
 
-/* Bytes of the well-formed UTF-8 sequence at `p` (no overlong forms, no surrogates, at most U+10FFFF); 0 if
- * none. */
-static size_t utf8_length(const unsigned char *p) {
-    if (p[0] < 0x80) return 1;
-    if (p[0] >= 0xC2 && p[0] <= 0xDF) return (p[1] & 0xC0) == 0x80 ? 2 : 0;
-    if ((p[0] & 0xF0) == 0xE0) {
-        unsigned low = p[0] == 0xE0 ? 0xA0 : 0x80, high = p[0] == 0xED ? 0x9F : 0xBF;
-        return p[1] >= low && p[1] <= high && (p[2] & 0xC0) == 0x80 ? 3 : 0;
-    }
-    if (p[0] >= 0xF0 && p[0] <= 0xF4) {
-        unsigned low = p[0] == 0xF0 ? 0x90 : 0x80, high = p[0] == 0xF4 ? 0x8F : 0xBF;
-        return p[1] >= low && p[1] <= high && (p[2] & 0xC0) == 0x80 && (p[3] & 0xC0) == 0x80 ? 4 : 0;
-    }
-    return 0;
-}
-
 static void append_quoted(json_writer *w, const char *text) {
     append(w, "\"", 1);
     const unsigned char *p = (const unsigned char *)text, *plain = p;
     while (*p) {
-        size_t length = utf8_length(p);
+        size_t length = text_utf8_length((const char *)p, SIZE_MAX);
         if (length && *p >= 0x20 && *p != '"' && *p != '\\') {
             p += length;
             continue;

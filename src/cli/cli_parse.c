@@ -1,5 +1,6 @@
 #include "base/check.h"
 #include "base/nearest.h"
+#include "base/text.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -30,16 +31,6 @@ static status unknown_option(const cli_command *command, const char *argument) {
     return STATUS_USAGE;
 }
 
-static bool is_choice(const char *choices, const char *value) {
-    size_t n = strlen(value);
-    for (const char *p = choices;; p++) {
-        size_t length = strcspn(p, "|");
-        if (length == n && strncmp(p, value, n) == 0) return true;
-        p += length;
-        if (!*p) return false;
-    }
-}
-
 /* The option at argv[*i]; moves *i to the last argument it took. */
 static status parse_option(cli_args *out, int argc, char **argv, int *i) {
     const cli_command *command = out->command;
@@ -57,7 +48,7 @@ static status parse_option(cli_args *out, int argc, char **argv, int *i) {
                              o->name);
         value = argv[++*i];
     }
-    if (o->choices && !is_choice(o->choices, value)) {
+    if (o->choices && !text_is_choice(o->choices, value)) {
         error_set(STATUS_USAGE, NULL, "%s: --%s %s: no such value", command->name, o->name, value);
         error_set_remedy("--%s takes one of %s", o->name, o->choices);
         return STATUS_USAGE;

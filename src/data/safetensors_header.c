@@ -1,5 +1,7 @@
 #include "data/safetensors_header.h"
 
+#include "base/text.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,21 +275,6 @@ static int on_boolean(void *context, int value) {
     return fail(context, "true or false where none belongs");
 }
 
-/* Length of the valid UTF-8 sequence (RFC 3629: shortest form, no surrogates) at s, 0 if there is none. */
-static size_t utf8_sequence(const unsigned char *s, size_t left) {
-    size_t n = s[0] < 0x80                    ? 1
-               : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
-               : (s[0] & 0xf0) == 0xe0        ? 3
-               : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
-                                              : 0;
-    if (n > left) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)) return 0;
-    if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0;
-    return n;
-}
-
 /* The code unit of an escape `\uXXXX` at s, -1 if there is none. */
 static int escape_unit(const unsigned char *s, size_t left) {
     if (left < 6 || s[0] != '\\' || s[1] != 'u') return -1;
@@ -309,7 +296,7 @@ static bool is_space(unsigned char c) {
  * refused here, before it sees the text. */
 static status check_encoding(const char *path, const unsigned char *s, size_t length) {
     for (size_t i = 0; i < length;) {
-        size_t step = utf8_sequence(s + i, length - i);
+        size_t step = text_utf8_length((const char *)s + i, length - i);
         if (step == 0)
             return error_set(STATUS_DATA, REMEDY, "%s: safetensors header: byte %zu is not UTF-8", path,
                              8 + i);

@@ -3,6 +3,7 @@
 
 #include "all_reduce_counts/all_reduce_counts.h"
 #include "base/check.h"
+#include "data/gt_masks.h"
 #include "gather_levels/gather_levels.h"
 #include "image_pack/image_pack.h"
 #include "mask_targets/mask_targets.h"
@@ -54,7 +55,8 @@ static step_tensors declare_inputs(tape *t, const pixel_spec *pixels, const step
         .gt_boxes = tape_constant(t, "gt_boxes", DTYPE_F32, 3, (int64_t[]){n, g, 4}, in->gt_boxes),
         .gt_labels = tape_constant(t, "gt_labels", DTYPE_I32, 2, (int64_t[]){n, g}, in->gt_labels),
         .gt_count = tape_constant(t, "gt_count", DTYPE_I32, 1, (int64_t[]){n}, in->gt_count),
-        .gt_masks = tape_constant(t, "gt_masks", DTYPE_I32, 3, (int64_t[]){n, g, 8}, in->gt_masks),
+        .gt_masks =
+            tape_constant(t, "gt_masks", DTYPE_I32, 3, (int64_t[]){n, g, GT_MASK_RECORD_INTS}, in->gt_masks),
         .mask_blob = tape_constant(t, "mask_blob", DTYPE_U8, 1, (int64_t[]){s->mask_bytes}, in->mask_blob),
     };
 }

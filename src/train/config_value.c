@@ -1,5 +1,7 @@
 #include "train/config_value.h"
 
+#include "base/text.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -330,35 +332,6 @@ static bool convert_optional(const config_rule *r, const config_node *node, conf
     return out->is_set;
 }
 
-/* YAML and our own files are UTF-8; a string that is not could not be written back. */
-static bool is_utf8(const char *text) {
-    const unsigned char *p = (const unsigned char *)text;
-    while (*p) {
-        int more = *p < 0x80                 ? 0
-                   : *p >= 0xC2 && *p < 0xE0 ? 1
-                   : *p >= 0xE0 && *p < 0xF0 ? 2
-                   : *p >= 0xF0 && *p < 0xF5 ? 3
-                                             : -1;
-        if (more < 0) return false;
-        if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) ||
-            (p[0] == 0xF4 && p[1] > 0x8F))
-            return false;
-        for (p++; more > 0; more--, p++)
-            if ((*p & 0xC0) != 0x80) return false;
-    }
-    return true;
-}
-
-static bool allowed_word(const char *list, const char *word) {
-    size_t n = strlen(word);
-    for (const char *p = list;; p++) {
-        size_t length = strcspn(p, "|");
-        if (length == n && strncmp(p, word, n) == 0) return true;
-        p += length;
-        if (!*p) return false;
-    }
-}
-
 /* A scalar's text without the quotes a command line may have around it. NULL when memory is out. */
 static const char *unquoted(const conversion *c, const config_node *node) {
     const char *text = node->text;
@@ -367,10 +340,10 @@ static const char *unquoted(const conversion *c, const config_node *node) {
     return config_copy(&c->cfg->memory, text + 1, n - 2);
 }
 
-/* NULL where the node is no acceptable string. */
+/* NULL where the node is no acceptable string: a text that is not UTF-8 could not be written back as YAML. */
 static const char *convert_string(const conversion *c, const config_node *node) {
     const char *text = node->is_list ? NULL : unquoted(c, node), *one_of = c->key->rule.one_of;
-    return text && is_utf8(text) && (!one_of || allowed_word(one_of, text)) ? text : NULL;
+    return text && text_is_utf8(text) && (!one_of || text_is_choice(one_of, text)) ? text : NULL;
 }
 
 /* A list as it is; text as the list it spells: "(1, 2)", "1, 2" (not for strings), "" is empty, one value is
@@ -452,7 +425,7 @@ static bool convert_float_lists(const conversion *c, const config_node *node, co
 static bool convert_any(const conversion *c, const config_node *node, const char **out) {
     const config_node *list = node->is_list ? node : config_parse_list(&c->cfg->memory, node->text);
     *out = list ? config_node_text(&c->cfg->memory, list) : unquoted(c, node);
-    return *out && is_utf8(*out);
+    return *out && text_is_utf8(*out);
 }
 
 typedef union any_value {

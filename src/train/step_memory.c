@@ -1,5 +1,6 @@
 #include "train/step_memory.h"
 
+#include "data/gt_masks.h"
 #include "image_pack/image_pack.h"
 
 typedef struct piece {
@@ -24,7 +25,7 @@ static void list_pieces(piece pieces[PIECES], step_memory *m) {
         {(void **)&in->gt_boxes, n * g * 4 * sizeof(float), "ground-truth boxes"},
         {(void **)&in->gt_labels, n * g * sizeof(int32_t), "ground-truth labels"},
         {(void **)&in->gt_count, n * sizeof(int32_t), "ground-truth counts"},
-        {(void **)&in->gt_masks, n * g * 8 * sizeof(int32_t), "ground-truth mask records"},
+        {(void **)&in->gt_masks, n * g * sizeof(gt_mask_record), "ground-truth mask records"},
         {(void **)&in->mask_blob, (size_t)m->largest.mask_bytes, "ground-truth masks"},
     };
     for (int i = 0; i < PIECES; i++) pieces[i] = all[i];

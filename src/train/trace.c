@@ -187,7 +187,8 @@ static status fill_from_file(step_memory *memory, const batch_file *b) {
         int64_t slot = (int64_t)image * capacity + in->gt_count[image]++;
         memcpy(in->gt_boxes + 4 * slot, (const char *)b->boxes->data + 16 * i, 16);
         in->gt_labels[slot] = int_at(b->labels, i);
-        RETURN_IF_ERROR(pack_mask(in->gt_masks + 8 * slot, &writer, b, i, in->info + image));
+        RETURN_IF_ERROR(
+            pack_mask(in->gt_masks + GT_MASK_RECORD_INTS * slot, &writer, b, i, in->info + image));
     }
     return STATUS_OK;
 }
