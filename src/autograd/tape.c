@@ -245,11 +245,20 @@ static bool is_finite(const tensor *x) {
     return true;
 }
 
+/* Whether the op writes its new value over this input (running statistics): then it shows what went wrong, not why. */
+static bool is_updated(const op_call *call, const tensor *input) {
+    for (int i = 0; i < call->op->n_outputs; i++)
+        if (call->out[i]->data == input->data) return true;
+    return false;
+}
+
 /* Whether an input from outside or an output of this op is not finite; then `text` says which. */
 static bool input_is_bad(const tape *t, const tape_node *node, char *text, size_t size) {
     const op_call *call = &node->call;
     for (int i = 0; i < call->op->n_inputs; i++) {
-        if (!call->in[i] || value_of(t, call->in[i])->producer >= 0 || is_finite(call->in[i])) continue;
+        if (!call->in[i] || value_of(t, call->in[i])->producer >= 0 || is_updated(call, call->in[i]))
+            continue;
+        if (is_finite(call->in[i])) continue;
         snprintf(text, size, "input %s of layer %s", call->in[i]->name, t->scopes[node->scope]);
         return true;
     }

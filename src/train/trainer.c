@@ -59,12 +59,26 @@ static bool is_first(const trainer *t) {
     return t->env.rank == 0;
 }
 
+/* run_status.json, with the checkpoint that OUTPUT_DIR/last_checkpoint names. */
+static status note_state(const trainer *t, run_state state, const char *reason) {
+    char path[PATH_MAX], *name = NULL;
+    size_t size;
+    RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "last_checkpoint"));
+    if (read_file(&name, &size, path, PATH_MAX) == STATUS_OK)
+        name[strcspn(name, "\n")] = '\0';
+    else
+        error_clear(); /* there is none so far */
+    status s = run_status_write(t->cfg->OUTPUT_DIR, state, t->iteration, name, reason);
+    free(name);
+    return s;
+}
+
 /* The run's end for scripts; the error that is under way stays the one that is reported. */
-static void note_failure(const trainer *t) {
+static void note_failure(const trainer *t, status failure) {
     char cause[1024], remedy[1024];
     snprintf(cause, sizeof cause, "%s", error_cause());
     snprintf(remedy, sizeof remedy, "%s", error_remedy());
-    run_status_write(t->cfg->OUTPUT_DIR, RUN_FAILED, t->iteration, NULL, cause);
+    note_state(t, RUN_FAILED, cause[0] ? cause : status_text(failure)); /* another rank has the cause */
     if (cause[0])
         error_set(STATUS_INTERNAL, remedy, "%s", cause);
     else
@@ -74,7 +88,7 @@ static void note_failure(const trainer *t) {
 /* For a failure between two collective calls: the other ranks do not know of it and would wait for ever. */
 static status fail_alone(const trainer *t, status failure) {
     if (t->env.size == 1) return failure;
-    note_failure(t);
+    note_failure(t, failure);
     rank_env_report_error(&t->env);
     comm_abort(t->c, (int)failure);
 }
@@ -130,7 +144,7 @@ static status prepare_output(trainer *t) {
     RETURN_IF_ERROR(config_write_yaml(t->cfg, path));
     if (!t->options->resume) RETURN_IF_ERROR(checkpoint_set_aside(folder));
     RETURN_IF_ERROR(checkpoint_prepare(folder));
-    return run_status_write(folder, RUN_STARTING, 0, NULL, NULL);
+    return note_state(t, RUN_STARTING, NULL);
 }
 
 /* A digest of every key that a bit-exact continuation depends on. */
@@ -239,7 +253,7 @@ static status prepare_model(trainer *t) {
                            .images_per_batch = cfg->SOLVER_IMS_PER_BATCH,
                            .ranks = t->env.size};
     RETURN_IF_ERROR(metrics_open(&t->log, &log));
-    return run_status_write(cfg->OUTPUT_DIR, RUN_RUNNING, t->iteration, NULL, NULL);
+    return note_state(t, RUN_RUNNING, NULL);
 }
 
 /* --- one iteration ------------------------------------------------------------------------------------------------- */
@@ -394,10 +408,9 @@ static status finish(trainer *t) {
     char path[PATH_MAX];
     metrics_log_summary(t->log);
     RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "model_final.safetensors"));
-    RETURN_IF_ERROR(
-        weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->cfg->SOLVER_MAX_ITER - 1));
+    RETURN_IF_ERROR(weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->iteration - 1));
     log_info("checkpoint", "saved %s", path);
-    return run_status_write(t->cfg->OUTPUT_DIR, RUN_DONE, t->cfg->SOLVER_MAX_ITER, NULL, NULL);
+    return note_state(t, RUN_DONE, NULL);
 }
 
 static void print_times(const trainer *t) {
@@ -437,7 +450,7 @@ status trainer_run(config *cfg, const trainer_options *options) {
         if (s == STATUS_OK) s = train_loop(t);
         if (s == STATUS_OK) print_times(t);
         if (s == STATUS_OK) s = comm_agree(t->c, finish(t));
-        if (s != STATUS_OK && is_first(t)) note_failure(t);
+        if (s != STATUS_OK && is_first(t)) note_failure(t, s);
     }
     trainer_release(t);
     free(t);
