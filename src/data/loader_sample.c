@@ -31,6 +31,12 @@ static size_t align_up(size_t bytes) {
     return round_up(bytes, SAMPLE_ALIGN);
 }
 
+/* 0 for an image that the decoder refuses for its size: whatever its annotations claim, no room is kept for it. */
+static size_t pixel_bound(const coco_image *record) {
+    int64_t pixels = (int64_t)record->height * record->width;
+    return pixels > image_limits_default().max_pixels ? 0 : (size_t)pixels * 3;
+}
+
 static size_t mask_bound(const sample_builder *b, const coco_index *index, const coco_annotation *a) {
     if (!b->masks || a->mask_kind == COCO_MASK_NONE) return 0;
     if (a->mask_kind == COCO_MASK_RLE || b->bitmap_masks)
@@ -55,7 +61,7 @@ static size_t lay_out(sample_header *header, const sample_builder *b, uint32_t i
     }
     size_t at = align_up(sizeof *header);
     header->pixels = at;
-    at = align_up(at + (size_t)record->height * (size_t)record->width * 3);
+    at = align_up(at + pixel_bound(record));
     header->boxes = at;
     at = align_up(at + objects * 4 * sizeof(float));
     header->ids = at;
@@ -74,7 +80,7 @@ sample_limits sample_limits_of(const sample_builder *b, uint32_t image) {
     size_t bytes = lay_out(&header, b, image);
     const coco_image *record = dataset_image(b->data, image);
     return (sample_limits){.bytes = bytes,
-                           .pixel_bytes = (size_t)record->height * (size_t)record->width * 3,
+                           .pixel_bytes = pixel_bound(record),
                            .mask_bytes = header.blob_bytes,
                            .objects = (int32_t)dataset_usable_annotations(b->data, image)};
 }
@@ -108,8 +114,7 @@ static status decode(uint8_t *pixels, const coco_image *record, const uint8_t *b
                          "the image is %d x %d, but its annotations say %d x %d", file.width, file.height,
                          record->width, record->height);
     int height, width;
-    RETURN_IF_ERROR(image_decode_into(pixels, (size_t)record->height * (size_t)record->width * 3, &height,
-                                      &width, bytes, size, NULL));
+    RETURN_IF_ERROR(image_decode_into(pixels, pixel_bound(record), &height, &width, bytes, size, NULL));
     if (height != file.height || width != file.width)
         return error_set(STATUS_DATA, "write the image again",
                          "its header promises %d x %d, its pixels are %d x %d", file.width, file.height,

@@ -38,6 +38,8 @@ static void write_string(FILE *to, const char *text) {
             fprintf(to, "\\x%02X", *p);
         else if (p[0] == 0xC2 && p[1] < 0xA0)
             fprintf(to, "\\x%02X", *++p);
+        else if (p[0] == 0xE2 && p[1] == 0x80 && (p[2] == 0xA8 || p[2] == 0xA9)) /* line breaks, too */
+            fputs(p[2] == 0xA8 ? "\\L" : "\\P", to), p += 2;
         else if (p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF)
             fputs("\\uFEFF", to), p += 2;
         else if (p[0] == 0xEF && p[1] == 0xBF && p[2] >= 0xBE)

@@ -14,6 +14,7 @@
 #include <time.h>
 #include "base/content_hash.h"
 #include "data/loader.h"
+#include "data/shared_ring.h"
 
 enum { IMAGES = 14, ITERATIONS = 30, BATCH = 4 };
 
@@ -556,6 +557,41 @@ static void test_bad_options(void **state) {
     dataset_free(data);
 }
 
+/* Sizes that annotations only claim must not fill the node's memory: an image beyond the decoder's limit gets no room
+ * (it cannot be read anyway), and a ring that the node can hardly hold is refused before anything is taken. */
+static void test_claimed_sizes(void **state) {
+    (void)state;
+    dataset_free(open_dataset());
+    char spec[2 * PATH_MAX];
+    snprintf(
+        spec, sizeof spec, "%s:%s",
+        write_text(
+            "claims.json",
+            "{\"categories\":[{\"id\":1,\"name\":\"a\"}],\"images\":["
+            "{\"id\":1,\"file_name\":\"0.png\",\"width\":60000,\"height\":60000},"
+            "{\"id\":2,\"file_name\":\"1.png\",\"width\":60000,\"height\":50000}],\"annotations\":["
+            "{\"id\":1,\"image_id\":1,\"category_id\":1,\"bbox\":[1,1,9,9],\"segmentation\":[[1,1,9,1,9,9]]},"
+            "{\"id\":2,\"image_id\":2,\"category_id\":1,\"bbox\":[1,1,9,9],\"segmentation\":[[1,1,9,1,9,9]]}]"
+            "}"),
+        test_folder);
+    const char *specs[] = {spec};
+    dataset *data = NULL;
+    assert_int_equal(dataset_open(&data, specs, 1, NULL, 0, NULL), STATUS_OK);
+    loader_options options = default_options(0);
+    loader *l = make_loader(data, &options);
+    assert_true(loader_get_limits(l).pixel_bytes == 0);
+    loader_batch batch;
+    assert_int_equal(loader_next(l, &batch), STATUS_DATA);
+    assert_non_null(strstr(error_cause(), ".png"));
+    loader_free(l);
+    dataset_free(data);
+
+    shared_ring ring;
+    assert_int_equal(shared_ring_init(&ring, 4, (size_t)1 << 44), STATUS_OS);
+    assert_non_null(strstr(error_cause(), "a quarter of the"));
+    shared_ring_release(&ring);
+}
+
 /* Real photos with EXIF turns: the annotations may have been made on the upright picture or on the stored
  * one. */
 static void test_exif(void **state) {
@@ -633,8 +669,8 @@ int main(void) {
         cmocka_unit_test(test_same_bytes),   cmocka_unit_test(test_ranks_and_resume),
         cmocka_unit_test(test_samples),      cmocka_unit_test(test_bad_images),
         cmocka_unit_test(test_deadly_image), cmocka_unit_test(test_no_process_is_left),
-        cmocka_unit_test(test_bad_options),  cmocka_unit_test(test_exif),
-        cmocka_unit_test(test_real_data),
+        cmocka_unit_test(test_bad_options),  cmocka_unit_test(test_claimed_sizes),
+        cmocka_unit_test(test_exif),         cmocka_unit_test(test_real_data),
     };
     return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
 }
