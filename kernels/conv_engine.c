@@ -45,17 +45,13 @@ void conv_apply_transposed(const conv_shape *shape, const float *g, const uint8_
         conv_gather_transposed(shape, g, live, weight, to, scratch);
 }
 
-/* Fewer valid images than the shape has can make the other method the better one, so there is room for both. */
 size_t conv_apply_scratch(const conv_shape *shape) {
-    size_t direct = conv_gather_scratch(shape),
-           fast = conv_winograd_suits(shape) ? conv_winograd_scratch(shape) : 0;
-    return direct > fast ? direct : fast;
+    return conv_winograd_suits(shape) ? conv_winograd_scratch(shape) : conv_gather_scratch(shape);
 }
 
 size_t conv_apply_transposed_scratch(const conv_shape *shape) {
-    size_t direct = conv_gather_transposed_scratch(shape);
-    size_t fast = conv_winograd_suits(shape) ? conv_winograd_transposed_scratch(shape) : 0;
-    return direct > fast ? direct : fast;
+    return conv_winograd_suits(shape) ? conv_winograd_transposed_scratch(shape)
+                                      : conv_gather_transposed_scratch(shape);
 }
 
 /* --- the incoming gradient ----------------------------------------------------------------------------------- */

@@ -10,7 +10,7 @@ enum {
     CHANNEL_STEP = 16, /* channel counts are multiples of it: no tails, whatever the vector length */
     LEAST_CHANNELS = 32,
     MOST_CHANNELS = 2048,
-    LEAST_PIXELS = 384,      /* fewer do not pay for the transformation of the weights */
+    LEAST_PIXELS = 14 * 14,  /* of one image or RoI; fewer hardly pay for the transformation of the weights */
     WEIGHT_FLOATS = 6 << 20, /* transformed */
     BLOCKS_WANTED = 16,
     WEIGHT_CHUNK = 48, /* channels in one transformation of weights */
@@ -21,7 +21,7 @@ bool conv_winograd_suits(const conv_shape *v) {
     return v->r == 3 && v->s == 3 && v->stride == 1 && v->dilation == 1 && v->pad <= 2 &&
            v->c % CHANNEL_STEP == 0 && v->k % CHANNEL_STEP == 0 && v->c >= LEAST_CHANNELS &&
            v->k >= LEAST_CHANNELS && v->c <= MOST_CHANNELS && v->k <= MOST_CHANNELS &&
-           v->c * v->k <= WEIGHT_FLOATS / POSITIONS && v->n * v->ho * v->wo >= LEAST_PIXELS;
+           v->c * v->k <= WEIGHT_FLOATS / POSITIONS && v->ho * v->wo >= LEAST_PIXELS;
 }
 
 typedef struct winograd {

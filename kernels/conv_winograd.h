@@ -13,7 +13,8 @@
 
 enum { WINOGRAD_POSITIONS = 16 };
 
-/* Whether the shape is one it can do and gains from. */
+/* Whether the shape is one it can do and gains from. The number of images has no say: an image gets the same bits in a
+ * batch of any size, so on any number of ranks. */
 bool conv_winograd_suits(const conv_shape *shape);
 
 /* As conv_apply and conv_apply_transposed. */
