@@ -54,6 +54,13 @@ status setup_model(mask_rcnn *model, const config *cfg, device *dev, const char 
     if (!weights) return STATUS_OK;
     if (!weights[0]) {
         log_info("weights", "random start values, seed %" PRIu64, spec.seed);
+        if (spec.backbone.norm.kind == NORM_FROZEN || spec.backbone.freeze_at > 0)
+            log_warn("weights",
+                     "the backbone starts at random, but MODEL.RESNETS.NORM %s and MODEL.BACKBONE.FREEZE_AT "
+                     "%d keep parts of it "
+                     "from learning: give --weights, or set MODEL.RESNETS.NORM GN, MODEL.FPN.NORM GN and "
+                     "MODEL.BACKBONE.FREEZE_AT 0",
+                     cfg->MODEL_RESNETS_NORM, spec.backbone.freeze_at);
         return STATUS_OK;
     }
     weights_report report;
