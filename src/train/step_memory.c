@@ -1,6 +1,7 @@
 #include "train/step_memory.h"
 
 #include "data/gt_masks.h"
+#include "base/host_memory.h"
 #include "image_pack/image_pack.h"
 
 typedef struct piece {
@@ -53,8 +54,20 @@ void step_memory_release(step_memory *memory) {
     *memory = (step_memory){0};
 }
 
+/* Reserving takes nothing from the host; it would be taken away in the middle of the first step. */
+static status check_host_has(const device *dev, size_t bytes) {
+    size_t total = host_memory_total();
+    if (device_get_kind(dev) != DEVICE_CPU || bytes <= total) return STATUS_OK;
+    return error_set(STATUS_OS,
+                     "choose smaller values of INPUT.MIN_SIZE_TRAIN, INPUT.MAX_SIZE_TRAIN, or fewer images "
+                     "per rank (SOLVER.IMS_PER_BATCH)",
+                     "activations of a training step need %zu MiB, this host has %zu MiB of memory",
+                     bytes >> 20, total >> 20);
+}
+
 status step_memory_reserve(step_memory *memory, size_t bytes) {
     if (memory->arena && bytes <= memory->arena_bytes) return STATUS_OK;
+    RETURN_IF_ERROR(check_host_has(memory->dev, bytes));
     device_free(memory->dev, memory->arena, memory->arena_bytes);
     memory->arena = NULL;
     memory->arena_bytes = 0;

@@ -68,6 +68,11 @@ static const refusal refusals[] = {
      65,
      {"backbone.body.conv1.weight", "[8, 3, 7, 7]", "[12, 3, 7, 7]"},
      NULL},
+    /* memory */
+    {TRAIN "~SOLVER.IMS_PER_BATCH~1024~INPUT.MIN_SIZE_TRAIN~16384~INPUT.MAX_SIZE_TRAIN~16384",
+     78,
+     {"a training step would need"},
+     "INPUT.MIN_SIZE_TRAIN"},
     /* the output */
     {"maskrcnn~train~--config~tiny.yaml~OUTPUT_DIR~toy.json", 73, {"toy.json"}, NULL},
     {"maskrcnn~train~--config~tiny.yaml~OUTPUT_DIR~toy.json/out", 73, {"toy.json"}, NULL},

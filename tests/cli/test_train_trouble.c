@@ -190,6 +190,23 @@ static void test_strange_images(void **state) {
     }
 }
 
+/* A size that no image can have, in one record: that image is a bad one, and no memory is taken for it. */
+static void test_absurd_size(void **state) {
+    (void)state;
+    static const char right[] = "\"width\": 64, \"height\": 64";
+    char absurd[8192];
+    char *json = sandbox_read("toy.json", NULL), *place = strstr(json, right);
+    assert_non_null(place);
+    *place = '\0';
+    int size = snprintf(absurd, sizeof absurd, "%s\"width\": 65000, \"height\": 40000%s", json,
+                        place + sizeof right - 1);
+    assert_true(size < (int)sizeof absurd);
+    sandbox_write("absurd.json", absurd, (size_t)size);
+    free(json);
+    sandbox_train_well(0, "absurd", "~DATASETS.TRAIN~absurd.json:toy");
+    assert_true(HAS_LINE(sandbox_run.err, "0001.png", "65000 x 40000"));
+}
+
 static int make(void **state) {
     if (sandbox_make(state)) return -1;
     toy_dataset_write(sandbox_folder(), "toy", &(toy_options){.images = 12});
@@ -201,6 +218,7 @@ int main(void) {
         cmocka_unit_test(test_losses_run_away), cmocka_unit_test(test_weights_not_finite),
         cmocka_unit_test(test_two_bad_images),  cmocka_unit_test(test_many_bad_images),
         cmocka_unit_test(test_no_good_image),   cmocka_unit_test(test_strange_images),
+        cmocka_unit_test(test_absurd_size),
     };
     return cmocka_run_group_tests(tests, make, sandbox_remove);
 }

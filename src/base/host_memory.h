@@ -1,0 +1,10 @@
+/* How much memory there is, so that a request that cannot be met is refused instead of waking the kernel's killer. */
+#ifndef BASE_HOST_MEMORY_H
+#define BASE_HOST_MEMORY_H
+
+#include <stddef.h>
+
+/* Bytes of RAM and swap, at most what a cgroup v2 grants; SIZE_MAX where the system does not tell. */
+size_t host_memory_total(void);
+
+#endif
