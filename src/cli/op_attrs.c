@@ -10,9 +10,13 @@
 
 #include "base/nearest.h"
 
+static bool is_order(const op_attr *attr) {
+    return strcmp(attr->name, "order") == 0;
+}
+
 /* Channel orders have names too: where each channel comes from in RGB. */
 static const char *order_text(const op_attr *attr, const char *value) {
-    if (strcmp(attr->name, "order") != 0) return value;
+    if (!is_order(attr)) return value;
     return strcasecmp(value, "RGB") == 0 ? "0,1,2" : strcasecmp(value, "BGR") == 0 ? "2,1,0" : value;
 }
 
@@ -36,8 +40,9 @@ static status parse_list(double *out, const op_def *op, const op_attr *attr, con
     for (int i = 0; i < attr->count; i++) {
         bool is_last = i == attr->count - 1;
         if (!parse_number(&out[i], &at) || *at != (is_last ? 0 : ',')) {
-            char expected[48];
-            snprintf(expected, sizeof expected, "a list of %d numbers", attr->count);
+            char expected[64];
+            snprintf(expected, sizeof expected, "%sa list of %d numbers",
+                     is_order(attr) ? "RGB, BGR or " : "", attr->count);
             return bad_value(op, attr, value, expected);
         }
         at++;

@@ -304,7 +304,10 @@ static const refusal refusals[] = {
     {"image_pack --in in --out out --attr order=BGR " PACK_ATTRS, {{"image:U8:4,4,1", "0"}}, 65, {"image"}},
     {"image_pack --in in --out out --attr order=BGR " PACK_ATTRS, {{"image:U8:4,4", "0"}}, 65, {"image"}},
     {"image_pack --in in --out out --attr order=BGR " PACK_ATTRS, {{"image:U8:0,4,3", "0"}}, 65, {"image"}},
-    {"image_pack --in in --out out --attr order=GRB " PACK_ATTRS, {{"image:U8:4,4,3", "0"}}, 64, {"order"}},
+    {"image_pack --in in --out out --attr order=GRB " PACK_ATTRS,
+     {{"image:U8:4,4,3", "0"}},
+     64,
+     {"order", "RGB"}},
     {"image_pack --in in --out out --attr order=0,1,7 " PACK_ATTRS, {{"image:U8:4,4,3", "0"}}, 65, {"order"}},
 };
 
