@@ -39,8 +39,10 @@ static status conv2d_infer(op_call *call) {
     if (call->in[CONV2D_RESIDUAL]) {
         RETURN_IF_ERROR(op_expect_rank(call, CONV2D_RESIDUAL, 4));
         RETURN_IF_ERROR(op_expect_dims_equal(call, CONV2D_RESIDUAL, 0, CONV2D_X, 0));
-        for (int axis = 1; axis <= 3; axis++)
-            RETURN_IF_ERROR(op_expect_dim(call, CONV2D_RESIDUAL, axis, shape[axis], "the shape of y"));
+        for (int axis = 1; axis <= 2; axis++)
+            RETURN_IF_ERROR(op_expect_dim(call, CONV2D_RESIDUAL, axis, shape[axis],
+                                          "the shape of y, from tensor x and tensor weight"));
+        RETURN_IF_ERROR(op_expect_dims_equal(call, CONV2D_RESIDUAL, 3, CONV2D_WEIGHT, 0));
     }
     op_describe_output(call, 0, x->type, 4, shape, x->rows);
     return STATUS_OK;

@@ -166,7 +166,7 @@ static const refusal refusals[] = {
     {"conv2d --in in --out out --attr stride=1 --attr pad=0 --attr dilation=1 --attr relu=0",
      {{"x:F32:1,4,4,3", "1"}, {"weight:F32:2,3,3,3", "1"}, {"residual:F32:1,4,4,2", "1"}},
      65,
-     {"residual"}},
+     {"residual", "x"}},
     {"conv2d_transpose --in in --out out --attr stride=2 --attr pad=0 --attr relu=0",
      {{"x:F32:1,4,4,3", "1"}, {"weight:F32:4,2,2,5", "1"}, {"bias:F32:5", "1"}},
      65,
