@@ -18,8 +18,9 @@ static status check_params(const op_call *call) {
 }
 
 static status check_inputs(const op_call *call) {
-    static const int ranks[ROI_TARGETS_INPUTS] = {3, 1, 3, 2, 1, 2, 1};
+    static const int ranks[ROI_TARGETS_INPUTS] = {3, 1, 3, 2, 1, 2, 1, 2};
     for (int i = 0; i < ROI_TARGETS_INPUTS; i++) {
+        if (!call->in[i]) continue;
         RETURN_IF_ERROR(op_expect_rank(call, i, ranks[i]));
         if (i != ROI_TARGETS_STEP)
             RETURN_IF_ERROR(op_expect_dims_equal(call, i, 0, ROI_TARGETS_PROPOSALS, 0));
@@ -27,6 +28,8 @@ static status check_inputs(const op_call *call) {
     RETURN_IF_ERROR(op_expect_dim(call, ROI_TARGETS_PROPOSALS, 2, 4, "x1 y1 x2 y2"));
     RETURN_IF_ERROR(op_expect_dim(call, ROI_TARGETS_GT_BOXES, 2, 4, "x1 y1 x2 y2"));
     RETURN_IF_ERROR(op_expect_dims_equal(call, ROI_TARGETS_GT_LABELS, 1, ROI_TARGETS_GT_BOXES, 1));
+    if (call->in[ROI_TARGETS_IDS])
+        RETURN_IF_ERROR(op_expect_dims_equal(call, ROI_TARGETS_IDS, 1, ROI_TARGETS_PROPOSALS, 1));
     RETURN_IF_ERROR(op_expect_dim(call, ROI_TARGETS_INFO, 1, IMAGE_INFO_INTS, "image_info"));
     return op_expect_dim(call, ROI_TARGETS_STEP, 0, 1, "the iteration");
 }
@@ -139,6 +142,12 @@ static const op_case roi_targets_cases[] = {
     {.name = "no_proposals", .params = &usual, .in = IMAGES(2, 30, 5), .prepare = no_proposals},
     {.name = "no_room_for_objects", .params = &usual, .in = IMAGES(2, 30, 0), .prepare = whole_boxes},
     {.name = "fewer_than_wanted", .params = &usual, .in = IMAGES(1, 3, 2), .prepare = whole_boxes},
+    {.name = "named_proposals",
+     .params = &usual,
+     .in = {OP_IN(UNIFORM, 0, 100, 2, 70, 4), OP_IN(CONSTANT, 0, 0, 2), OP_IN(UNIFORM, 0, 100, 2, 6, 4),
+            OP_IN(INTEGER, 0, 80, 2, 6), OP_IN(CONSTANT, 0, 0, 2), OP_IN(CONSTANT, 0, 0, 2, IMAGE_INFO_INTS),
+            OP_IN(CONSTANT, 0, 0, 1), OP_IN(INTEGER, 0, 100000, 2, 70)},
+     .prepare = whole_boxes},
     {.name = "no_images", .params = &usual, .in = IMAGES(0, 30, 5)},
 };
 
@@ -146,10 +155,11 @@ const op_def roi_targets_op = {
     .name = "roi_targets",
     .n_inputs = ROI_TARGETS_INPUTS,
     .n_outputs = ROI_TARGETS_OUTPUTS,
-    .input_names = {"proposals", "counts", "gt_boxes", "gt_labels", "gt_count", "info", "step"},
+    .input_names = {"proposals", "counts", "gt_boxes", "gt_labels", "gt_count", "info", "step", "ids"},
     .output_names = {"rois", "labels", "box_targets", "box_weights", "count", "mask_rois", "mask_labels",
                      "mask_gt", "mask_count", "sampled"},
-    .input_types = {DTYPE_F32, DTYPE_I32, DTYPE_F32, DTYPE_I32, DTYPE_I32, DTYPE_I32, DTYPE_I32},
+    .input_types = {DTYPE_F32, DTYPE_I32, DTYPE_F32, DTYPE_I32, DTYPE_I32, DTYPE_I32, DTYPE_I32, DTYPE_I32},
+    .optional_inputs = 1u << ROI_TARGETS_IDS,
     .shares_gradient = -1,
     .params_size = sizeof(roi_targets_params),
     .infer = roi_targets_infer,

@@ -7,6 +7,7 @@
  *   gt_count     [N]      i32: valid objects
  *   info         [N,8]    i32: image_info rows
  *   step         [1]      i32: iteration
+ *   ids          [N,P]    i32, optional: what names a proposal in the draw, e.g. its anchor; absent: its position
  *
  *   rois         [R,5]    real: image, x1 y1 x2 y2; the next three have its rows, counted by `count`
  *   labels       [R]      i32: 0 background, else class + 1
@@ -22,8 +23,9 @@
  * Candidates of an image are its proposals and, with append_gt, its objects behind them: R = N min(batch, P +
  * G), M = N min(int(batch * fraction), P + G). A candidate is an object from IoU iou_foreground on, else
  * background. At most int(batch * fraction) objects, filled up with background, are drawn without replacement
- * by philox(seed, iteration, image id, candidate): nothing else decides. Samples of an image stand together,
- * objects first, by rising candidate. No gradient. */
+ * by philox(seed, iteration, image id, id of the proposal or number of the object): nothing else decides, so
+ * proposals that change places change no draw. Samples of an image stand together, objects first, by rising
+ * candidate. No gradient. */
 #ifndef KERNELS_ROI_TARGETS_ROI_TARGETS_H
 #define KERNELS_ROI_TARGETS_ROI_TARGETS_H
 
@@ -48,6 +50,7 @@ enum {
     ROI_TARGETS_GT_COUNT,
     ROI_TARGETS_INFO,
     ROI_TARGETS_STEP,
+    ROI_TARGETS_IDS,
     ROI_TARGETS_INPUTS
 };
 

@@ -20,6 +20,7 @@ typedef struct view {
     int64_t image, proposals, objects, object_capacity;
     const REAL *boxes, *gt;
     const int32_t *gt_labels;
+    const int32_t *ids; /* NULL: positions */
 } view;
 
 static int64_t clamp_count(int64_t count, int64_t capacity) {
@@ -35,11 +36,19 @@ static view view_of(const op_call *call, int64_t image) {
                   .object_capacity = g,
                   .boxes = (const REAL *)call->in[ROI_TARGETS_PROPOSALS]->data + image * p * 4,
                   .gt = (const REAL *)call->in[ROI_TARGETS_GT_BOXES]->data + image * g * 4,
-                  .gt_labels = tensor_i32(call->in[ROI_TARGETS_GT_LABELS]) + image * g};
+                  .gt_labels = tensor_i32(call->in[ROI_TARGETS_GT_LABELS]) + image * g,
+                  .ids =
+                      call->in[ROI_TARGETS_IDS] ? tensor_i32(call->in[ROI_TARGETS_IDS]) + image * p : NULL};
 }
 
 static const REAL *candidate(const view *v, int64_t index) {
     return index < v->proposals ? v->boxes + 4 * index : v->gt + 4 * (index - v->proposals);
+}
+
+/* What a candidate's random number is drawn by: neither the other candidates nor their order change it. */
+static uint64_t draw_index(const view *v, int64_t index) {
+    if (index >= v->proposals) return ((uint64_t)1 << 31) + (uint64_t)(index - v->proposals);
+    return v->ids ? (uint32_t)v->ids[index] & 0x7FFFFFFFu : (uint64_t)index;
 }
 
 /* Offers each candidate to the heap of its kind. */
@@ -59,7 +68,7 @@ static void match_candidates(const view *v, sample_heap heaps[2]) {
             best = box_max(best, iou);
         }
         int kind = best >= (REAL)p->iou_foreground ? OBJECT : BACKGROUND;
-        sample_heap_push(&heaps[kind], sample_make(philox_u32(&key, (uint64_t)i), i, match));
+        sample_heap_push(&heaps[kind], sample_make(philox_u32(&key, draw_index(v, i)), i, match));
     }
 }
 

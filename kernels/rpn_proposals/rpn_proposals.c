@@ -46,6 +46,8 @@ static status rpn_proposals_infer(op_call *call) {
     dtype real = op_real_type(call);
     op_describe_output(call, RPN_PROPOSALS_BOXES, real, 3, (int64_t[]){images, p->post_nms_topk, 4}, NULL);
     op_describe_output(call, RPN_PROPOSALS_SCORES, real, 2, (int64_t[]){images, p->post_nms_topk}, NULL);
+    op_describe_output(call, RPN_PROPOSALS_ANCHORS, DTYPE_I32, 2, (int64_t[]){images, p->post_nms_topk},
+                       NULL);
     op_describe_output(call, RPN_PROPOSALS_COUNTS, DTYPE_I32, 1, (int64_t[]){images}, NULL);
     return STATUS_OK;
 }
@@ -146,7 +148,7 @@ const op_def rpn_proposals_op = {
     .n_outputs = RPN_PROPOSALS_OUTPUTS,
     .input_names = {"logits0", "logits1", "logits2", "logits3", "logits4", "deltas0", "deltas1", "deltas2",
                     "deltas3", "deltas4", "info"},
-    .output_names = {"proposals", "scores", "counts"},
+    .output_names = {"proposals", "scores", "anchors", "counts"},
     .input_types = {[RPN_PROPOSALS_INFO] = DTYPE_I32}, /* the rest is real */
     .optional_inputs = (1u << RPN_PROPOSALS_INFO) - 1,
     .shares_gradient = -1,
@@ -167,5 +169,6 @@ rpn_proposals_result rpn_proposals(struct tape *t, tensor *const in[RPN_PROPOSAL
     tape_apply(t, &rpn_proposals_op, params, in, out);
     return (rpn_proposals_result){.proposals = out[RPN_PROPOSALS_BOXES],
                                   .scores = out[RPN_PROPOSALS_SCORES],
+                                  .anchors = out[RPN_PROPOSALS_ANCHORS],
                                   .counts = out[RPN_PROPOSALS_COUNTS]};
 }

@@ -6,6 +6,7 @@
  *   proposals   [N,P,4]     real: boxes clipped to the resized image, by falling score; P = post_nms_topk; unused
  *                           rows are 0
  *   scores      [N,P]       real: their logits; 0 in unused rows
+ *   anchors     [N,P]       i32: number of the anchor each came from (see anchors.h); -1 in unused rows
  *   counts      [N]         i32: used rows
  *
  * Per level: the pre_nms_topk largest logits (ties by lower index), decoded, clipped to the image, small ones
@@ -38,13 +39,19 @@ enum {
     RPN_PROPOSALS_INPUTS
 };
 
-enum { RPN_PROPOSALS_BOXES, RPN_PROPOSALS_SCORES, RPN_PROPOSALS_COUNTS, RPN_PROPOSALS_OUTPUTS };
+enum {
+    RPN_PROPOSALS_BOXES,
+    RPN_PROPOSALS_SCORES,
+    RPN_PROPOSALS_ANCHORS,
+    RPN_PROPOSALS_COUNTS,
+    RPN_PROPOSALS_OUTPUTS
+};
 
 extern const op_def rpn_proposals_op;
 extern const op_kernel rpn_proposals_reference_f32, rpn_proposals_reference_f64, rpn_proposals_topk;
 
 typedef struct rpn_proposals_result {
-    tensor *proposals, *scores, *counts;
+    tensor *proposals, *scores, *anchors, *counts;
 } rpn_proposals_result;
 
 rpn_proposals_result rpn_proposals(struct tape *t, tensor *const in[RPN_PROPOSALS_INPUTS],

@@ -65,6 +65,7 @@ static void forward_image(const op_call *call, int64_t image) {
     for (int l = 0; l < grid.levels; l++) n_kept = find_level(call, &grid, image, l, kept, n_kept);
     REAL *boxes = (REAL *)call->out[RPN_PROPOSALS_BOXES]->data + image * p->post_nms_topk * 4;
     REAL *scores = (REAL *)call->out[RPN_PROPOSALS_SCORES]->data + image * p->post_nms_topk;
+    int32_t *anchors = tensor_i32(call->out[RPN_PROPOSALS_ANCHORS]) + image * p->post_nms_topk;
     int64_t row = 0;
     for (; row < p->post_nms_topk && row < n_kept; row++) {
         int64_t best = row; /* levels and ranks rise, so the first of equals is the right one */
@@ -74,11 +75,13 @@ static void forward_image(const op_call *call, int64_t image) {
         for (int64_t i = best; i > row; i--) kept[i] = kept[i - 1];
         for (int k = 0; k < 4; k++) boxes[4 * row + k] = f.box[k];
         scores[row] = f.score;
+        anchors[row] = (int32_t)(grid.level[f.level].first + f.index);
     }
     tensor_i32(call->out[RPN_PROPOSALS_COUNTS])[image] = (int32_t)row;
     for (; row < p->post_nms_topk; row++) {
         for (int k = 0; k < 4; k++) boxes[4 * row + k] = 0;
         scores[row] = 0;
+        anchors[row] = -1;
     }
 }
 

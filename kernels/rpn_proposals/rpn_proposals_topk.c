@@ -104,6 +104,7 @@ static void level_tile(void *context, int64_t tile, int thread) {
         int64_t anchor = slot.picked.values[i];
         if (!rpn_candidate(box, p, &grid.level[level], anchor, deltas + 4 * anchor, info)) continue;
         slot.scores[count] = logits[anchor];
+        slot.picked.values[count] = (int32_t)anchor; /* count <= i: only those read already are overwritten */
         nms_boxes_set(slot.boxes, count++, box);
     }
     *slot.count = count;
@@ -119,6 +120,8 @@ static void merge_tile(void *context, int64_t image, int thread) {
     for (int l = 0; l < p->anchors.levels; l++) slots[l] = slot_of(call, image, l);
     float *boxes = tensor_f32(call->out[RPN_PROPOSALS_BOXES]) + image * p->post_nms_topk * 4;
     float *scores = tensor_f32(call->out[RPN_PROPOSALS_SCORES]) + image * p->post_nms_topk;
+    int32_t *anchors = tensor_i32(call->out[RPN_PROPOSALS_ANCHORS]) + image * p->post_nms_topk;
+    anchor_grid grid = anchor_grid_make(&p->anchors, p->canvas_height, p->canvas_width);
     for (; row < p->post_nms_topk; row++) {
         int best = -1;
         for (int l = 0; l < p->anchors.levels; l++) {
@@ -131,10 +134,12 @@ static void merge_tile(void *context, int64_t image, int thread) {
         int64_t i = next[best]++;
         memcpy(boxes + 4 * row, (float[4]){b->x1[i], b->y1[i], b->x2[i], b->y2[i]}, 4 * sizeof *boxes);
         scores[row] = slots[best].scores[i];
+        anchors[row] = (int32_t)grid.level[best].first + slots[best].picked.values[i];
     }
     tensor_i32(call->out[RPN_PROPOSALS_COUNTS])[image] = (int32_t)row;
     memset(boxes + 4 * row, 0, (size_t)(p->post_nms_topk - row) * 4 * sizeof *boxes);
     memset(scores + row, 0, (size_t)(p->post_nms_topk - row) * sizeof *scores);
+    for (; row < p->post_nms_topk; row++) anchors[row] = -1;
 }
 
 static void forward(const op_call *call) {

@@ -65,8 +65,8 @@ typedef struct rpn_outputs {
     tensor *logits[FPN_LEVELS], *deltas[FPN_LEVELS];
 } rpn_outputs;
 
-static tensor *propose(const mask_rcnn *model, train_graph *step, const rpn_outputs *rpn,
-                       const step_tensors *in, tensor **counts) {
+static rpn_proposals_result propose(const mask_rcnn *model, train_graph *step, const rpn_outputs *rpn,
+                                    const step_tensors *in) {
     const rpn_spec *spec = &model->spec.rpn;
     tape_scope(step->t, "rpn.proposals");
     rpn_proposals_params p = {.anchors = spec->anchors,
@@ -84,9 +84,7 @@ static tensor *propose(const mask_rcnn *model, train_graph *step, const rpn_outp
         inputs[FPN_LEVELS + l] = rpn->deltas[l];
     }
     inputs[2 * FPN_LEVELS] = in->info;
-    rpn_proposals_result r = rpn_proposals(step->t, inputs, &p);
-    *counts = r.counts;
-    return r.proposals;
+    return rpn_proposals(step->t, inputs, &p);
 }
 
 static rpn_targets_result sample_anchors(const mask_rcnn *model, train_graph *step, const step_tensors *in) {
@@ -105,8 +103,8 @@ static rpn_targets_result sample_anchors(const mask_rcnn *model, train_graph *st
     return rpn_targets(step->t, (tensor *[]){in->gt_boxes, in->gt_count, in->info, in->step}, &p);
 }
 
-static roi_targets_result sample_rois(const mask_rcnn *model, train_graph *step, tensor *proposals,
-                                      tensor *counts, const step_tensors *in) {
+static roi_targets_result sample_rois(const mask_rcnn *model, train_graph *step,
+                                      const rpn_proposals_result *proposals, const step_tensors *in) {
     const roi_spec *spec = &model->spec.roi;
     tape_scope(step->t, "roi_heads.targets");
     roi_targets_params p = {.append_gt = spec->append_gt,
@@ -115,9 +113,10 @@ static roi_targets_result sample_rois(const mask_rcnn *model, train_graph *step,
                             .positive_fraction = spec->positive_fraction,
                             .seed = model->spec.seed};
     memcpy(p.box_weights, spec->box_weights, sizeof p.box_weights);
-    return roi_targets(
-        step->t,
-        (tensor *[]){proposals, counts, in->gt_boxes, in->gt_labels, in->gt_count, in->info, in->step}, &p);
+    tensor *inputs[ROI_TARGETS_INPUTS] = {
+        proposals->proposals, proposals->counts, in->gt_boxes, in->gt_labels,
+        in->gt_count,         in->info,          in->step,     proposals->anchors};
+    return roi_targets(step->t, inputs, &p);
 }
 
 static tensor *gather(train_graph *step, tensor *index, tensor *const maps[FPN_LEVELS], int per_place,
@@ -195,15 +194,15 @@ static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targe
 
 static void record(mask_rcnn *model, train_graph *step, const step_inputs *inputs, int global_images) {
     step_tensors in = declare_inputs(step->t, &model->spec.pixels, &step->shape, inputs);
-    tensor *features[RESNET_STAGES], *counts;
+    tensor *features[RESNET_STAGES];
     resnet_apply(&model->backbone, &step->g, in.images, features);
     fpn_apply(&model->neck, &step->g, features, step->levels);
     rpn_outputs rpn;
     for (int l = 0; l < FPN_LEVELS; l++)
         rpn_head_apply(&model->rpn, &step->g, step->levels[l], &rpn.logits[l], &rpn.deltas[l]);
-    tensor *proposals = propose(model, step, &rpn, &in, &counts);
+    rpn_proposals_result proposals = propose(model, step, &rpn, &in);
     rpn_targets_result anchors = sample_anchors(model, step, &in);
-    roi_targets_result rois = sample_rois(model, step, proposals, counts, &in);
+    roi_targets_result rois = sample_rois(model, step, &proposals, &in);
     tape_scope(step->t, "counts");
     tape_keep(step->t, anchors.sampled);
     tape_keep(step->t, rois.sampled);
