@@ -332,11 +332,16 @@ static status stop_non_finite(trainer *t, train_graph *step, const step_result *
     if (!where[0])
         snprintf(where, sizeof where, "gradient of %s",
                  r->gradients.non_finite ? r->gradients.non_finite : "no parameter");
+    char losses[512] = "";
+    for (int i = 0; i < LOSS_COUNT; i++) {
+        size_t at = strlen(losses); /* losses are not negative, and a NaN's sign says nothing */
+        snprintf(losses + at, sizeof losses - at, "%s%s %g", at ? ", " : "", loss_names[i],
+                 fabs(r->losses[i]));
+    }
     error_set(STATUS_NON_FINITE, NULL,
-              "iteration %" PRId64 ": not finite: total_loss %g (%s %g, %s %g, %s %g, %s %g, %s %g), lr %g; "
-              "first bad tensor: %s; images: %s",
-              t->iteration, r->total, loss_names[0], r->losses[0], loss_names[1], r->losses[1], loss_names[2],
-              r->losses[2], loss_names[3], r->losses[3], loss_names[4], r->losses[4], r->lr, where, images);
+              "iteration %" PRId64
+              ": not finite: total_loss %g (%s), lr %g; first bad tensor: %s; images: %s",
+              t->iteration, fabs(r->total), losses, r->lr, where, images);
     error_set_remedy("lower SOLVER.BASE_LR (0.02 is for 16 images, this batch has %" PRId64
                      "), lengthen SOLVER.WARMUP_ITERS or set SOLVER.CLIP_GRADIENTS.ENABLED True; nothing "
                      "was updated, the last checkpoint is good",
