@@ -184,6 +184,13 @@ def state_dicts(options):
                 f.write(f'{key} {" ".join(map(str, value.shape))}\n')
 
 
+@fixture()
+def eval(options):
+    """Small datasets with results and their COCO scores, see golden_eval.py. Needs numpy and pycocotools."""
+    from golden_eval import write_all
+    write_all(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)

@@ -48,6 +48,7 @@ typedef enum field {
     FIELD_CATEGORY_ID,
     FIELD_CROWD,
     FIELD_AREA,
+    FIELD_SCORE,
     FIELD_BOX,
     FIELD_SEGMENTATION,
     FIELD_COUNTS,
@@ -73,6 +74,7 @@ static const struct {
     {FRAME_ANNOTATION, FIELD_CATEGORY_ID, "category_id"},
     {FRAME_ANNOTATION, FIELD_CROWD, "iscrowd"},
     {FRAME_ANNOTATION, FIELD_AREA, "area"},
+    {FRAME_ANNOTATION, FIELD_SCORE, "score"},
     {FRAME_ANNOTATION, FIELD_BOX, "bbox"},
     {FRAME_ANNOTATION, FIELD_SEGMENTATION, "segmentation"},
     {FRAME_RLE, FIELD_COUNTS, "counts"},
@@ -105,6 +107,7 @@ typedef struct parser {
     size_t counts_text_size, counts_text_room;
     int64_t rle_size[2];
     size_t rle_size_count, box_count;
+    bool results;                  /* a results file: see coco_parse_results_file */
     bool counts_are_text, rle_odd; /* odd: something else than numbers inside */
     uint32_t sections;             /* bit per FIELD_IMAGES.. of the root seen */
     mask_rle mask;                 /* scratch */
@@ -253,6 +256,11 @@ static bool annotation_value(parser *p, field f, const char *text, size_t length
         if (!coco_number_to_double(text, length, &area)) return wrong_type(p, "area");
         annotation->area = area;
         annotation->have |= RAW_HAS_AREA;
+        break;
+    case FIELD_SCORE: /* datasets do without */
+        if (!p->results) return true;
+        if (!coco_number_to_double(text, length, &annotation->score)) return wrong_type(p, "score");
+        annotation->have |= RAW_HAS_SCORE;
         break;
     case FIELD_BOX:
         return wrong_type(p, "bbox");
@@ -462,6 +470,10 @@ static bool start_field_list(parser *p, frame_kind kind, field f) {
 
 static int on_start_array(void *context) {
     parser *p = context;
+    if (p->depth == 0 && p->results) {
+        p->sections |= 1u << FIELD_ANNOTATIONS;
+        return push(p, FRAME_ANNOTATIONS);
+    }
     if (p->depth == 0) {
         p->failure = error_set(STATUS_DATA,
                                "give the annotation file (an object with images, annotations and categories)",
@@ -629,12 +641,16 @@ static status parser_finish(parser *p) {
         return error_set(STATUS_DATA, fix_json, "%s: ends too early, at byte %llu, line %llu", p->path,
                          (unsigned long long)p->chunk_start, (unsigned long long)(p->lines + 1));
     }
+    if (p->results && !(p->sections & 1u << FIELD_ANNOTATIONS))
+        return error_set(STATUS_DATA, "give a COCO results file: a list of objects, each with a score",
+                         "%s: not a results file: neither a list nor an object with \"annotations\"",
+                         p->path);
     static const struct {
         field field;
         const char *name;
     } needed[] = {
         {FIELD_IMAGES, "images"}, {FIELD_ANNOTATIONS, "annotations"}, {FIELD_CATEGORIES, "categories"}};
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3 && !p->results; i++)
         if (!(p->sections & 1u << needed[i].field))
             return error_set(STATUS_DATA,
                              "give a COCO annotation file: images, annotations and categories are needed",
@@ -644,9 +660,9 @@ static status parser_finish(parser *p) {
     return STATUS_OK;
 }
 
-static status parser_init(parser *p, raw_coco *out, const char *path) {
+static status parser_init(parser *p, raw_coco *out, const char *path, bool results) {
     memset(out, 0, sizeof *out);
-    *p = (parser){.raw = out, .path = path};
+    *p = (parser){.raw = out, .path = path, .results = results};
     content_hash_init(&p->digest);
     p->yajl = yajl_alloc(&callbacks, NULL, p);
     if (!p->yajl || !make_room(p, &out->strings, &out->string_room, 0, 1, 1))
@@ -663,13 +679,21 @@ static void parser_release(parser *p) {
     mask_rle_release(&p->mask);
 }
 
-status coco_parse_bytes(raw_coco *out, const uint8_t *bytes, size_t size, const char *path) {
+static status parse_bytes(raw_coco *out, const uint8_t *bytes, size_t size, const char *path, bool results) {
     parser p;
-    status s = parser_init(&p, out, path);
+    status s = parser_init(&p, out, path, results);
     if (s == STATUS_OK) s = parser_feed(&p, bytes, size);
     if (s == STATUS_OK) s = parser_finish(&p);
     parser_release(&p);
     return s;
+}
+
+status coco_parse_bytes(raw_coco *out, const uint8_t *bytes, size_t size, const char *path) {
+    return parse_bytes(out, bytes, size, path, false);
+}
+
+status coco_parse_results_bytes(raw_coco *out, const uint8_t *bytes, size_t size, const char *path) {
+    return parse_bytes(out, bytes, size, path, true);
 }
 
 static status parse_stream(parser *p, int fd, uint8_t *buffer) {
@@ -692,13 +716,21 @@ static status parse_stream(parser *p, int fd, uint8_t *buffer) {
     }
 }
 
-status coco_parse_file(raw_coco *out, int fd, const char *path) {
+static status parse_file(raw_coco *out, int fd, const char *path, bool results) {
     parser p;
-    status s = parser_init(&p, out, path);
+    status s = parser_init(&p, out, path, results);
     uint8_t *buffer = s == STATUS_OK ? malloc(CHUNK_BYTES) : NULL;
     if (s == STATUS_OK && !buffer) s = error_set(STATUS_OS, "free memory", "%s: no memory to read it", path);
     if (s == STATUS_OK) s = parse_stream(&p, fd, buffer);
     free(buffer);
     parser_release(&p);
     return s;
+}
+
+status coco_parse_file(raw_coco *out, int fd, const char *path) {
+    return parse_file(out, fd, path, false);
+}
+
+status coco_parse_results_file(raw_coco *out, int fd, const char *path) {
+    return parse_file(out, fd, path, true);
 }

@@ -1,5 +1,6 @@
 /* SAX reading of a COCO annotation file into plain arrays, in the file's order, nothing resolved yet:
- * annotations may come before the images they name. Used by the index builder only. */
+ * annotations may come before the images they name. Used by the index builder and by evaluation, which also
+ * reads results with it: annotations with a score. */
 #ifndef DATA_COCO_PARSE_H
 #define DATA_COCO_PARSE_H
 
@@ -18,7 +19,8 @@ enum {
     RAW_HAS_IMAGE = 16,
     RAW_HAS_CATEGORY = 32,
     RAW_HAS_BOX = 64,
-    RAW_HAS_AREA = 128
+    RAW_HAS_AREA = 128,
+    RAW_HAS_SCORE = 256
 };
 
 typedef struct raw_image {
@@ -35,7 +37,7 @@ typedef struct raw_category {
 
 typedef struct raw_annotation {
     int64_t id, image_id, category_id;
-    double box[4], area;
+    double box[4], area, score;
     uint64_t data, part, offset;
     uint32_t count; /* parts, or runs */
     int32_t rle_height, rle_width;
@@ -69,6 +71,11 @@ void coco_finding_add(coco_finding findings[COCO_ISSUE_COUNT], coco_issue issue,
 status coco_parse_file(raw_coco *out, int fd, const char *path);
 /* The same from memory. */
 status coco_parse_bytes(raw_coco *out, const uint8_t *bytes, size_t size, const char *path);
+
+/* The same for a results file: a list of annotations with scores, or an object whose "annotations" are such a
+ * list (then images and categories in it are read but not needed). */
+status coco_parse_results_file(raw_coco *out, int fd, const char *path);
+status coco_parse_results_bytes(raw_coco *out, const uint8_t *bytes, size_t size, const char *path);
 
 /* Number texts as COCO files hold them. Integers exact over int64, integral floats ("12.0", "1e3") accepted. */
 bool coco_number_to_int64(const char *text, size_t length, int64_t *out);
