@@ -12,7 +12,7 @@
 #include "base/json_write.h"
 #include "base/log.h"
 #include "train/checkpoint_manifest.h"
-#include "train/json_pairs.h"
+#include "data/json_pairs.h"
 
 /* Folders that are being written or removed; a run that starts removes them. */
 #define TEMPORARY ".tmp_maskrcnn_"

@@ -13,7 +13,7 @@
 #include "base/file_util.h"
 #include "base/json_write.h"
 #include "data/safetensors.h"
-#include "train/json_pairs.h"
+#include "data/json_pairs.h"
 
 const char *const checkpoint_files[] = {"weights.safetensors", "momentum.safetensors", "state.json", NULL};
 

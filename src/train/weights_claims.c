@@ -6,7 +6,7 @@
 
 #include "base/json_write.h"
 #include "base/log.h"
-#include "train/json_pairs.h"
+#include "data/json_pairs.h"
 
 static const char *stride_place(const config *cfg) {
     return cfg->MODEL_RESNETS_STRIDE_IN_1X1 ? "1x1" : "3x3";

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "train/json_pairs.h"
+#include "data/json_pairs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

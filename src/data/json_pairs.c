@@ -1,4 +1,4 @@
-#include "train/json_pairs.h"
+#include "data/json_pairs.h"
 
 #include <errno.h>
 #include <math.h>

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/json_pairs.h"
+#include "data/json_pairs.h"
 
 static status parse(json_pairs *pairs, const char *text) {
     return json_pairs_parse(pairs, "document", text, strlen(text));

@@ -1,7 +1,7 @@
 /* A small JSON document as a list of (path, value) texts: {"a": {"b": [7, "x"]}} gives "a/b/0" = "7" and
  * "a/b/1" = "x". For manifests, states and metadata, not for data sets: at most 16 MiB and 8 levels. */
-#ifndef TRAIN_JSON_PAIRS_H
-#define TRAIN_JSON_PAIRS_H
+#ifndef DATA_JSON_PAIRS_H
+#define DATA_JSON_PAIRS_H
 
 #include "base/status.h"
 
