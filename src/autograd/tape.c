@@ -51,6 +51,7 @@ void tape_free(tape *t) {
     free(t->values);
     free(t->blocks);
     free(t->scopes);
+    free(t->marks);
     free(t);
 }
 
@@ -144,6 +145,13 @@ void tape_bind(tape *t, tensor *output, void *data) {
     v->value.data = data;
 }
 
+int tape_mark(tape *t) {
+    CHECK(!t->planned, "the tape is planned; nothing can be recorded any more");
+    t->marks = grow(t->marks, t->n_marks, &t->marks_capacity, sizeof *t->marks);
+    t->marks[t->n_marks] = (tape_mark_record){.node = t->n_nodes};
+    return t->n_marks++;
+}
+
 void tape_loss(tape *t, tensor *loss) {
     tape_value *v = value_of(t, loss);
     CHECK(loss->rank == 0 && loss->type == DTYPE_F32 && v->producer >= 0,
@@ -212,10 +220,20 @@ static void run(tape *t, tape_node *node, bool backward) {
 
 void tape_forward(tape *t) {
     CHECK(t->memory || t->bytes == 0, "tape_forward before tape_attach");
-    for (int i = 0; i < t->n_nodes; i++) {
+    double start = clock_seconds();
+    int mark = 0;
+    for (int i = 0; i <= t->n_nodes; i++) {
+        for (; mark < t->n_marks && t->marks[mark].node == i; mark++)
+            t->marks[mark].seconds = clock_seconds() - start;
+        if (i == t->n_nodes) break;
         run(t, t->nodes[i], false);
         t->nodes[i]->runs++;
     }
+}
+
+double tape_mark_seconds(const tape *t, int mark) {
+    CHECK(mark >= 0 && mark < t->n_marks, "mark %d of %d", mark, t->n_marks);
+    return t->marks[mark].seconds;
 }
 
 void tape_backward(tape *t, tape_ready_hook hook, void *context) {

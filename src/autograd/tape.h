@@ -46,6 +46,10 @@ void tape_keep(tape *t, tensor *value);
  * ones. */
 void tape_bind(tape *t, tensor *output, void *data);
 
+/* Marks this place between two ops; tape_mark_seconds tells later when forward came by. Returns the mark's number:
+ * 0, 1, ... in the order of recording. */
+int tape_mark(tape *t);
+
 /* Declares a scalar f32 output as a loss: backward starts from all of them with gradient 1. Implies
  * tape_keep. */
 void tape_loss(tape *t, tensor *loss);
@@ -66,6 +70,9 @@ void tape_forward(tape *t);
  * on it). */
 typedef void (*tape_ready_hook)(void *context, int index);
 void tape_backward(tape *t, tape_ready_hook hook, void *context);
+
+/* Seconds from the start of the last tape_forward to the mark: everything recorded before it was done. */
+double tape_mark_seconds(const tape *t, int mark);
 
 /* --- looking --------------------------------------------------------------------------------------------- */
 

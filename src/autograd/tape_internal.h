@@ -37,6 +37,11 @@ typedef struct tape_node {
     long runs;
 } tape_node;
 
+typedef struct tape_mark_record {
+    int node;       /* the op behind the mark */
+    double seconds; /* since the start of the last forward run */
+} tape_mark_record;
+
 struct tape {
     struct device *dev;
     struct comm *comm;
@@ -48,6 +53,8 @@ struct tape {
     int n_blocks, blocks_capacity;
     char **scopes;
     int n_scopes, scopes_capacity;
+    tape_mark_record *marks;
+    int n_marks, marks_capacity;
     size_t bytes;
     bool planned;
     char *memory;

@@ -7,9 +7,8 @@
 #include "gather_levels/gather_levels.h"
 #include "image_pack/image_pack.h"
 #include "mask_targets/mask_targets.h"
-#include "roi_align_fpn/roi_align_fpn.h"
+#include "model/forward.h"
 #include "roi_targets/roi_targets.h"
-#include "rpn_proposals/rpn_proposals.h"
 #include "rpn_targets/rpn_targets.h"
 #include "select_class/select_class.h"
 #include "sigmoid_bce/sigmoid_bce.h"
@@ -28,28 +27,21 @@ typedef struct step_tensors {
     tensor *images, *info, *step, *gt_boxes, *gt_labels, *gt_count, *gt_masks, *mask_blob;
 } step_tensors;
 
-static tensor *pack_images(tape *t, const pixel_spec *pixels, const step_shape *s, const step_inputs *in) {
-    tape_scope(t, "image_pack");
-    image_pack_params p = {
-        .antialias = pixels->antialias, .canvas_height = (int)s->height, .canvas_width = (int)s->width};
-    for (int c = 0; c < 3; c++) {
-        p.mean[c] = pixels->mean[c];
-        p.std[c] = pixels->std[c];
-        p.order[c] = pixels->bgr ? 2 - c : c;
-    }
+static tensor *declare_images(tape *t, const pixel_spec *pixels, const step_shape *s, const step_inputs *in) {
+    if (in->images)
+        return tape_constant(t, "images", DTYPE_F32, 4, (int64_t[]){s->images, s->height, s->width, 3},
+                             in->images);
     tensor *bytes = tape_constant(t, "pixels", DTYPE_U8, 1, (int64_t[]){s->pixel_bytes}, in->pixels);
     tensor *table = tape_constant(t, "pixel_table", DTYPE_I32, 2,
                                   (int64_t[]){s->images, IMAGE_PACK_RECORD_INTS}, in->pixel_table);
-    return image_pack(t, bytes, table, &p);
+    return forward_images(t, pixels, bytes, table, s->height, s->width);
 }
 
 static step_tensors declare_inputs(tape *t, const pixel_spec *pixels, const step_shape *s,
                                    const step_inputs *in) {
     int64_t n = s->images, g = s->gt_capacity;
     return (step_tensors){
-        .images = in->images ? tape_constant(t, "images", DTYPE_F32, 4,
-                                             (int64_t[]){n, s->height, s->width, 3}, in->images)
-                             : pack_images(t, pixels, s, in),
+        .images = declare_images(t, pixels, s, in),
         .info = tape_constant(t, "image_info", DTYPE_I32, 2, (int64_t[]){n, IMAGE_INFO_INTS}, in->info),
         .step = tape_constant(t, "step", DTYPE_I32, 1, (int64_t[]){1}, in->step),
         .gt_boxes = tape_constant(t, "gt_boxes", DTYPE_F32, 3, (int64_t[]){n, g, 4}, in->gt_boxes),
@@ -59,32 +51,6 @@ static step_tensors declare_inputs(tape *t, const pixel_spec *pixels, const step
             tape_constant(t, "gt_masks", DTYPE_I32, 3, (int64_t[]){n, g, GT_MASK_RECORD_INTS}, in->gt_masks),
         .mask_blob = tape_constant(t, "mask_blob", DTYPE_U8, 1, (int64_t[]){s->mask_bytes}, in->mask_blob),
     };
-}
-
-typedef struct rpn_outputs {
-    tensor *logits[FPN_LEVELS], *deltas[FPN_LEVELS];
-} rpn_outputs;
-
-static rpn_proposals_result propose(const mask_rcnn *model, train_graph *step, const rpn_outputs *rpn,
-                                    const step_tensors *in) {
-    const rpn_spec *spec = &model->spec.rpn;
-    tape_scope(step->t, "rpn.proposals");
-    rpn_proposals_params p = {.anchors = spec->anchors,
-                              .canvas_height = step->shape.height,
-                              .canvas_width = step->shape.width,
-                              .pre_nms_topk = spec->pre_nms_topk[0],
-                              .post_nms_topk = spec->post_nms_topk[0],
-                              .nms_threshold = spec->nms_threshold,
-                              .min_size = spec->min_size,
-                              .min_size_inclusive = spec->min_size_inclusive};
-    memcpy(p.box_weights, spec->box_weights, sizeof p.box_weights);
-    tensor *inputs[2 * FPN_LEVELS + 1];
-    for (int l = 0; l < FPN_LEVELS; l++) {
-        inputs[l] = rpn->logits[l];
-        inputs[FPN_LEVELS + l] = rpn->deltas[l];
-    }
-    inputs[2 * FPN_LEVELS] = in->info;
-    return rpn_proposals(step->t, inputs, &p);
 }
 
 static rpn_targets_result sample_anchors(const mask_rcnn *model, train_graph *step, const step_tensors *in) {
@@ -126,7 +92,7 @@ static tensor *gather(train_graph *step, tensor *index, tensor *const maps[FPN_L
     return gather_levels(step->t, inputs, &(gather_levels_params){.anchors = per_place, .size = size});
 }
 
-static void rpn_losses(const mask_rcnn *model, train_graph *step, const rpn_outputs *rpn,
+static void rpn_losses(const mask_rcnn *model, train_graph *step, const forward_rpn *rpn,
                        const rpn_targets_result *targets, tensor *const *counts, int global_images) {
     const rpn_spec *spec = &model->spec.rpn;
     int per_place = spec->anchors.n_sizes[0] * spec->anchors.n_ratios[0];
@@ -145,20 +111,12 @@ static void rpn_losses(const mask_rcnn *model, train_graph *step, const rpn_outp
         &(smooth_l1_params){.beta = spec->smooth_l1_beta, .normalizer = wanted / spec->box_loss_weight});
 }
 
-static tensor *pool(const roi_spec *spec, const pooler_spec *pooler, train_graph *step, tensor *rois) {
-    roi_align_fpn_params p = {.output_size = pooler->resolution,
-                              .sampling_ratio = pooler->sampling_ratio,
-                              .aligned = pooler->aligned,
-                              .level_eps = spec->level_eps};
-    tensor *inputs[] = {step->levels[0], step->levels[1], step->levels[2], step->levels[3], rois};
-    return roi_align_fpn(step->t, inputs, &p);
-}
-
 static void box_losses(const mask_rcnn *model, train_graph *step, const roi_targets_result *targets,
                        tensor *const *counts) {
     const roi_spec *spec = &model->spec.roi;
     tape_scope(step->t, "roi_heads.box_pooler");
-    tensor *pooled = pool(spec, &spec->box_pooler, step, targets->rois), *scores, *deltas;
+    tensor *pooled = forward_pool(step->t, spec, &spec->box_pooler, step->levels, targets->rois), *scores,
+           *deltas;
     box_head_apply(&model->box, &step->g, pooled, &scores, &deltas);
     tape_scope(step->t, "roi_heads.loss_cls");
     step->losses[LOSS_CLS] = softmax_cross_entropy(step->t, scores, targets->labels, counts[COUNT_ROIS],
@@ -184,7 +142,8 @@ static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targe
         &p);
     tape_scope(step->t, "roi_heads.mask_pooler");
     tensor *logits =
-        mask_head_apply(&model->mask, &step->g, pool(spec, &spec->mask_pooler, step, targets->mask_rois));
+        mask_head_apply(&model->mask, &step->g,
+                        forward_pool(step->t, spec, &spec->mask_pooler, step->levels, targets->mask_rois));
     tape_scope(step->t, "roi_heads.loss_mask");
     tensor *own = select_class(step->t, logits, targets->mask_labels, &(select_class_params){.size = 1});
     step->losses[LOSS_MASK] =
@@ -194,13 +153,9 @@ static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targe
 
 static void record(mask_rcnn *model, train_graph *step, const step_inputs *inputs, int global_images) {
     step_tensors in = declare_inputs(step->t, &model->spec.pixels, &step->shape, inputs);
-    tensor *features[RESNET_STAGES];
-    resnet_apply(&model->backbone, &step->g, in.images, features);
-    fpn_apply(&model->neck, &step->g, features, step->levels);
-    rpn_outputs rpn;
-    for (int l = 0; l < FPN_LEVELS; l++)
-        rpn_head_apply(&model->rpn, &step->g, step->levels[l], &rpn.logits[l], &rpn.deltas[l]);
-    rpn_proposals_result proposals = propose(model, step, &rpn, &in);
+    forward_levels(model, &step->g, in.images, step->levels);
+    forward_rpn rpn = forward_rpn_heads(model, &step->g, step->levels);
+    rpn_proposals_result proposals = forward_proposals(model, step->t, &rpn, in.info, in.images, false);
     rpn_targets_result anchors = sample_anchors(model, step, &in);
     roi_targets_result rois = sample_rois(model, step, &proposals, &in);
     tape_scope(step->t, "counts");

@@ -3,7 +3,7 @@
 static status attach_all(graph_cache *cache, size_t bytes) {
     void *before = cache->memory->arena;
     RETURN_IF_ERROR(step_memory_reserve(cache->memory, bytes));
-    for (int i = 0; i < GRAPH_CACHE_SIZE && cache->memory->arena != before; i++)
+    for (int i = 0; i < CANVAS_CACHE_SIZE && cache->memory->arena != before; i++)
         if (cache->graphs[i])
             tape_attach(cache->graphs[i]->t, cache->memory->arena, cache->memory->arena_bytes);
     return STATUS_OK;
@@ -17,37 +17,24 @@ status graph_cache_init(graph_cache *cache, mask_rcnn *model, struct comm *comm,
 }
 
 void graph_cache_release(graph_cache *cache) {
-    for (int i = 0; i < GRAPH_CACHE_SIZE; i++) train_graph_free(cache->graphs[i]);
+    for (int i = 0; i < CANVAS_CACHE_SIZE; i++) train_graph_free(cache->graphs[i]);
     *cache = (graph_cache){0};
 }
 
-static int oldest_place(const graph_cache *cache) {
-    int place = 0;
-    for (int i = 0; i < GRAPH_CACHE_SIZE; i++) {
-        if (!cache->graphs[i]) return i;
-        if (cache->used[i] < cache->used[place]) place = i;
-    }
-    return place;
-}
-
 status graph_cache_get(train_graph **out, graph_cache *cache, int64_t height, int64_t width) {
-    cache->clock++;
-    for (int i = 0; i < GRAPH_CACHE_SIZE; i++) {
-        train_graph *step = cache->graphs[i];
-        if (!step || step->shape.height != height || step->shape.width != width) continue;
-        cache->used[i] = cache->clock;
-        *out = step;
+    bool is_new;
+    int slot = canvas_cache_slot(&cache->canvases, height, width, 0, &is_new);
+    if (!is_new) {
+        *out = cache->graphs[slot];
         return STATUS_OK;
     }
-    int place = oldest_place(cache);
-    train_graph_free(cache->graphs[place]);
+    train_graph_free(cache->graphs[slot]);
     step_shape shape = cache->memory->largest;
     shape.height = height;
     shape.width = width;
     train_graph *step = train_graph_new(cache->model, cache->memory->dev, cache->comm, &shape,
                                         &cache->memory->inputs, cache->global_images, false);
-    cache->graphs[place] = step;
-    cache->used[place] = cache->clock;
+    cache->graphs[slot] = step;
     RETURN_IF_ERROR(attach_all(cache, step->bytes));
     tape_attach(step->t, cache->memory->arena, cache->memory->arena_bytes);
     *out = step;

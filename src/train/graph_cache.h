@@ -3,18 +3,16 @@
 #ifndef TRAIN_GRAPH_CACHE_H
 #define TRAIN_GRAPH_CACHE_H
 
+#include "model/canvas_cache.h"
 #include "train/step_memory.h"
-
-enum { GRAPH_CACHE_SIZE = 32 };
 
 typedef struct graph_cache {
     mask_rcnn *model;
     struct comm *comm;
     step_memory *memory;
     int global_images;
-    train_graph *graphs[GRAPH_CACHE_SIZE];
-    int64_t used[GRAPH_CACHE_SIZE]; /* when, by count of graph_cache_get */
-    int64_t clock;
+    train_graph *graphs[CANVAS_CACHE_SIZE];
+    canvas_cache canvases;
 } graph_cache;
 
 /* Everything is borrowed. Records the graph of the largest shape and reserves its arena. OS. */

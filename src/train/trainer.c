@@ -420,7 +420,7 @@ static status finish(trainer *t) {
 
 static void print_times(const trainer *t) {
     if (!t->options->times || !is_first(t)) return;
-    for (int i = 0; i < GRAPH_CACHE_SIZE; i++) {
+    for (int i = 0; i < CANVAS_CACHE_SIZE; i++) {
         if (!t->graphs.graphs[i]) continue;
         printf("canvas %" PRId64 "x%" PRId64 "\n", t->graphs.graphs[i]->shape.height,
                t->graphs.graphs[i]->shape.width);
