@@ -1,0 +1,50 @@
+#include "sigmoid/sigmoid.h"
+
+#include "autograd/tape.h"
+
+static status sigmoid_infer(op_call *call) {
+    const tensor *x = call->in[0];
+    op_describe_output(call, 0, x->type, x->rank, x->shape, x->rows);
+    return STATUS_OK;
+}
+
+static void huge(const op_call *call) {
+    static const double odd[] = {1e4, -1e4, 88.7, -88.7, 0, -0.0, 3e38, -3e38};
+    for (int64_t i = 0; i < tensor_count(call->in[0]); i++) tensor_set(call->in[0], i, odd[i % 8]);
+}
+
+static const op_case sigmoid_cases[] = {
+    {.name = "masks", .in = {OP_IN(NORMAL, 0, 4, 5, 7, 7)}},
+    {.name = "many_tiles", .in = {OP_IN(NORMAL, 0, 2, 9001)}},
+    {.name = "huge", .in = {OP_IN(CONSTANT, 0, 0, 16)}, .prepare = huge, .kinks = true},
+    {.name = "scalar", .in = {OP_IN_SCALAR(NORMAL, 0, 1)}},
+    {.name = "rows", .in = {OP_IN(NORMAL, 0, 1, 6, 3, 3)}, .valid_rows = 4},
+    {.name = "no_valid_rows", .in = {OP_IN(NORMAL, 0, 1, 6, 3)}, .valid_rows = -1},
+    {.name = "no_rows", .in = {OP_IN(NORMAL, 0, 1, 0, 4)}},
+};
+
+const op_def sigmoid_op = {
+    .name = "sigmoid",
+    .n_inputs = 1,
+    .n_outputs = 1,
+    .input_names = {"x"},
+    .output_names = {"y"},
+    .input_types = {DTYPE_F32},
+    .differentiable = 1u,
+    .backward_reads_outputs = 1u,
+    .shares_gradient = -1,
+    .infer = sigmoid_infer,
+    .reference_f32 = &sigmoid_reference_f32,
+    .reference_f64 = &sigmoid_reference_f64,
+    .cpu = &sigmoid_tiled,
+    .atol = 1e-6, /* backward: 1 - y, rounded */
+    .rtol = 1e-6,
+    .cases = sigmoid_cases,
+    .n_cases = sizeof sigmoid_cases / sizeof sigmoid_cases[0],
+};
+
+tensor *sigmoid(struct tape *t, tensor *x) {
+    tensor *y;
+    tape_apply(t, &sigmoid_op, NULL, (tensor *[]){x}, &y);
+    return y;
+}
