@@ -9,6 +9,16 @@ pkg_check_modules(YAJL REQUIRED IMPORTED_TARGET yajl)
 pkg_check_modules(MPI REQUIRED IMPORTED_TARGET ompi-c)
 pkg_check_modules(BLAS REQUIRED IMPORTED_TARGET openblas)
 
+# Pictures are optional: without cairo everything else works.
+set(HAVE_CAIRO OFF)
+if(ENABLE_CAIRO)
+  pkg_check_modules(CAIRO IMPORTED_TARGET cairo>=1.12)
+  set(HAVE_CAIRO ${CAIRO_FOUND})
+  if(NOT HAVE_CAIRO)
+    message(STATUS "cairo was not found (libcairo2-dev): this program will draw no pictures")
+  endif()
+endif()
+
 set(HAVE_CUDA OFF)
 if(NOT ENABLE_CUDA STREQUAL "OFF")
   include(CheckLanguage)

@@ -8,7 +8,7 @@
 set -euo pipefail
 
 packages=(gcc libc6-dev cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libpng-dev libjpeg-dev zlib1g-dev
-  libyaml-dev libyajl-dev libopenblas-dev)
+  libyaml-dev libyajl-dev libopenblas-dev libcairo2-dev)
 list=0
 for argument in "$@"; do
   case $argument in

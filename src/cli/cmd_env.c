@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 #include "cli/cli.h"
 #include "comm/rank_env.h"
+#include "draw/picture.h"
 #include "micro.h"
 
 #include <cblas.h>
@@ -48,6 +49,7 @@ static void print_libraries(void) {
     int v = yajl_version();
     snprintf(text, sizeof text, "%d.%d.%d", v / 10000, v / 100 % 100, v % 100);
     row("yajl", text);
+    row("cairo", picture_backend());
 }
 
 /* "model name" of /proc/cpuinfo; "not known" where there is none. */
