@@ -1,6 +1,7 @@
 #include "train/model_config.h"
 
 #include "base/check.h"
+#include "mask_paste/mask_paste.h"
 
 #include <string.h>
 
@@ -132,4 +133,26 @@ status model_spec_from_config(mask_rcnn_spec *spec, const config *cfg) {
     }
     roi_from(&spec->roi, cfg);
     return rpn_from(&spec->rpn, cfg);
+}
+
+void detector_spec_from_config(detector_spec *spec, const config *cfg) {
+    *spec = (detector_spec){
+        .short_edge = (int)cfg->INPUT_MIN_SIZE_TEST,
+        .max_size = (int)cfg->INPUT_MAX_SIZE_TEST,
+        .rule = strcmp(cfg->INPUT_RESIZE_ROUNDING, "floor") == 0 ? RESIZE_RULE_TORCHVISION
+                                                                 : RESIZE_RULE_DETECTRON2,
+        .score_threshold = cfg->MODEL_ROI_HEADS_SCORE_THRESH_TEST,
+        .nms_threshold = cfg->MODEL_ROI_HEADS_NMS_THRESH_TEST,
+        .min_box_size = cfg->MODEL_ROI_HEADS_MIN_BOX_SIZE_TEST,
+        .max_detections = (int)cfg->TEST_DETECTIONS_PER_IMAGE,
+        .paste_rule = strcmp(cfg->MODEL_ROI_MASK_HEAD_PASTE, "resize") == 0 ? MASK_PASTE_RESIZE
+                                                                            : MASK_PASTE_GRID_SAMPLE,
+        .masks = cfg->MODEL_MASK_ON,
+        .augment = cfg->TEST_AUG_ENABLED,
+        .augment_size_count = cfg->TEST_AUG_MIN_SIZES.count,
+        .augment_max_size = (int)cfg->TEST_AUG_MAX_SIZE,
+        .augment_flip = cfg->TEST_AUG_FLIP,
+    };
+    for (int i = 0; i < spec->augment_size_count; i++)
+        spec->augment_sizes[i] = (int)cfg->TEST_AUG_MIN_SIZES.values[i];
 }

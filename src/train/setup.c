@@ -43,18 +43,18 @@ status setup_seed(config *cfg, const rank_env *env) {
     return config_set(cfg, "SEED", text);
 }
 
-status setup_model(mask_rcnn *model, const config *cfg, device *dev, const char *weights,
+status setup_model(mask_rcnn *model, const config *cfg, device *dev, bool training, const char *weights,
                    const weights_classes *classes, weights_use use) {
     mask_rcnn_spec spec;
     memset(model, 0, sizeof *model);
     RETURN_IF_ERROR(model_spec_from_config(&spec, cfg));
     RETURN_IF_ERROR(mask_rcnn_init(model, &spec));
-    RETURN_IF_ERROR(param_store_allocate(&model->params, dev, true));
+    RETURN_IF_ERROR(param_store_allocate(&model->params, dev, training));
     RETURN_IF_ERROR(param_store_initialise(&model->params, spec.seed));
     if (!weights) return STATUS_OK;
     if (!weights[0]) {
         log_info("weights", "random start values, seed %" PRIu64, spec.seed);
-        if (spec.backbone.norm.kind == NORM_FROZEN || spec.backbone.freeze_at > 0)
+        if (training && (spec.backbone.norm.kind == NORM_FROZEN || spec.backbone.freeze_at > 0))
             log_warn("weights",
                      "the backbone starts at random, but MODEL.RESNETS.NORM %s and MODEL.BACKBONE.FREEZE_AT "
                      "%d keep parts of it "

@@ -18,9 +18,10 @@ int setup_thread_count(const config *cfg, int local_ranks);
  * name, or from the clock where there is one rank. */
 status setup_seed(config *cfg, const rank_env *env);
 
-/* Builds the model for training, gives it its start values, then those of the file `weights`: "" is a random start, NULL
- * leaves the rest to the caller. `classes` may be NULL. mask_rcnn_release in any case. */
-status setup_model(mask_rcnn *model, const config *cfg, device *dev, const char *weights,
+/* Builds the model, gives it its start values, then those of the file `weights`: "" is a random start, NULL leaves the rest
+ * to the caller. `training` false: no memory for gradients and momentum. `classes` may be NULL. mask_rcnn_release in any
+ * case. */
+status setup_model(mask_rcnn *model, const config *cfg, device *dev, bool training, const char *weights,
                    const weights_classes *classes, weights_use use);
 
 #endif

@@ -273,7 +273,7 @@ static status run_graph(train_graph *step, step_memory *memory, mask_rcnn *model
 static status trace_model(const config *cfg, mask_rcnn *model, step_memory *memory, device *dev,
                           const char *batch_path, const char *out_path, bool shapes) {
     weights_use use = batch_path ? WEIGHTS_EXACT_OWN_INPUT : WEIGHTS_EXACT;
-    RETURN_IF_ERROR(setup_model(model, cfg, dev, cfg->MODEL_WEIGHTS, NULL, use));
+    RETURN_IF_ERROR(setup_model(model, cfg, dev, true, cfg->MODEL_WEIGHTS, NULL, use));
     step_shape shape;
     batch_file batch = {0};
     status s = STATUS_OK;

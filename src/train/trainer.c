@@ -229,7 +229,7 @@ static status prepare_model(trainer *t) {
     thread_pool_start(setup_thread_count(cfg, t->env.local_size));
     RETURN_IF_ERROR(prepare_output(t));
     /* What a checkpoint replaces need not be there any more. */
-    RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS,
+    RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, true, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS,
                                 &t->data.classes, WEIGHTS_START));
     if (t->checkpoint[0]) RETURN_IF_ERROR(resume(t));
     step_shape largest;

@@ -1,0 +1,277 @@
+#include "infer/detector_internal.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/host_memory.h"
+#include "base/round_up.h"
+#include "image_pack/image_pack.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *const detector_stage_names[DETECTOR_STAGES] = {"preprocess", "backbone",     "rpn",
+                                                           "box",        "mask forward", "mask post"};
+
+status host_detections_init(host_detections *list, int capacity) {
+    size_t n = (size_t)capacity;
+    *list = (host_detections){.boxes = calloc(n, 4 * sizeof(float)),
+                              .rois = calloc(n, 5 * sizeof(float)),
+                              .scores = calloc(n, sizeof(float)),
+                              .labels = calloc(n, sizeof(int32_t))};
+    if (list->boxes && list->rois && list->scores && list->labels) return STATUS_OK;
+    return error_set(STATUS_OS, "choose a smaller TEST.DETECTIONS_PER_IMAGE", "no memory for %d detections",
+                     capacity);
+}
+
+void host_detections_release(host_detections *list) {
+    free(list->boxes);
+    free(list->rois);
+    free(list->scores);
+    free(list->labels);
+    *list = (host_detections){0};
+}
+
+typedef struct piece {
+    void **memory;
+    size_t bytes;
+} piece;
+
+enum { PIECES = 5 };
+
+/* Inputs of fixed size; the pixels grow with the images. */
+static void list_pieces(piece pieces[PIECES], detector *d) {
+    size_t n = d->spec.augment ? (size_t)d->spec.max_detections : 1;
+    piece all[PIECES] = {{(void **)&d->inputs.pixel_table, IMAGE_PACK_RECORD_INTS * sizeof(int32_t)},
+                         {(void **)&d->inputs.info, IMAGE_INFO_INTS * sizeof(int32_t)},
+                         {(void **)&d->inputs.rois, n * 5 * sizeof(float)},
+                         {(void **)&d->inputs.labels, n * sizeof(int32_t)},
+                         {(void **)&d->inputs.count, sizeof(int32_t)}};
+    memcpy(pieces, all, sizeof all);
+}
+
+static status allocate_inputs(detector *d) {
+    piece pieces[PIECES];
+    list_pieces(pieces, d);
+    for (int i = 0; i < PIECES; i++) {
+        void *memory = NULL;
+        RETURN_IF_ERROR(device_alloc(d->dev, &memory, pieces[i].bytes, "inputs of the detector"));
+        *pieces[i].memory = memory;
+    }
+    return STATUS_OK;
+}
+
+static status prepare(detector *d) {
+    RETURN_IF_ERROR(infer_graph_check(&d->model->spec, &d->spec));
+    RETURN_IF_ERROR(allocate_inputs(d));
+    RETURN_IF_ERROR(host_detections_init(&d->found, d->spec.max_detections));
+    mask_paster_init(&d->paster, d->dev, d->mask_side, d->spec.max_detections, d->spec.paste_rule);
+    return d->spec.augment ? detector_augment_new(&d->augment, d) : STATUS_OK;
+}
+
+status detector_new(detector **out, mask_rcnn *model, device *dev, const detector_spec *spec) {
+    *out = NULL;
+    detector *d = calloc(1, sizeof *d);
+    if (!d) return error_set(STATUS_OS, "free some memory", "out of memory for a detector");
+    d->dev = dev;
+    d->model = model;
+    d->spec = *spec;
+    d->masks = spec->masks && model->spec.mask_on;
+    d->mask_side = 2 * model->spec.roi.mask_pooler.resolution;
+    status s = prepare(d);
+    if (s == STATUS_OK)
+        *out = d;
+    else
+        detector_free(d);
+    return s;
+}
+
+static void release_arena(detector *d) {
+    device_free(d->dev, d->arena, d->arena_bytes);
+    d->arena = NULL;
+    d->arena_bytes = 0;
+}
+
+void detector_free(detector *d) {
+    if (!d) return;
+    for (int i = 0; i < CANVAS_CACHE_SIZE; i++) infer_graph_free(d->graphs[i]);
+    release_arena(d);
+    device_free(d->dev, d->inputs.pixels, (size_t)d->inputs.pixel_bytes);
+    piece pieces[PIECES];
+    list_pieces(pieces, d);
+    for (int i = 0; i < PIECES; i++) device_free(d->dev, *pieces[i].memory, pieces[i].bytes);
+    mask_paster_release(&d->paster);
+    host_detections_release(&d->found);
+    detector_augment_free(d->augment);
+    free(d);
+}
+
+size_t detector_memory(const detector *d) {
+    size_t bytes = d->arena_bytes + (size_t)d->inputs.pixel_bytes + d->paster.arena_bytes;
+    piece pieces[PIECES];
+    list_pieces(pieces, (detector *)d);
+    for (int i = 0; i < PIECES; i++) bytes += pieces[i].bytes;
+    return bytes + (d->augment ? detector_augment_memory(d->augment) : 0);
+}
+
+const double *detector_stage_ms(const detector *d) {
+    return d->stage_ms;
+}
+
+static status upload_pixels(detector *d, const uint8_t *pixels, int height, int width) {
+    int64_t bytes = (int64_t)height * width * 3;
+    if (bytes > d->inputs.pixel_bytes) {
+        void *memory = NULL;
+        int64_t room = bytes > INT64_C(1) << 24 ? bytes : 2 * bytes;
+        RETURN_IF_ERROR(device_alloc(d->dev, &memory, (size_t)room, "pixels of an image"));
+        device_free(d->dev, d->inputs.pixels, (size_t)d->inputs.pixel_bytes);
+        d->inputs.pixels = memory;
+        d->inputs.pixel_bytes = room;
+    }
+    device_copy(d->dev, NULL, d->inputs.pixels, pixels, (size_t)bytes);
+    return STATUS_OK;
+}
+
+static status reserve_arena(detector *d, size_t bytes, int64_t height, int64_t width) {
+    if (d->arena && bytes <= d->arena_bytes) return STATUS_OK;
+    size_t total = host_memory_total();
+    if (device_get_kind(d->dev) == DEVICE_CPU && bytes > total)
+        return error_set(
+            STATUS_OS,
+            "choose smaller values of INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST, "
+            "MODEL.RPN.POST_NMS_TOPK_TEST or TEST.DETECTIONS_PER_IMAGE",
+            "inference on a canvas of %lld x %lld needs %zu MiB, this host has %zu MiB of memory",
+            (long long)height, (long long)width, bytes >> 20, total >> 20);
+    void *memory = NULL;
+    RETURN_IF_ERROR(device_alloc(d->dev, &memory, bytes, "activations of inference"));
+    release_arena(d);
+    d->arena = memory;
+    d->arena_bytes = bytes;
+    for (int i = 0; i < CANVAS_CACHE_SIZE; i++)
+        if (d->graphs[i]) tape_attach(d->graphs[i]->t, d->arena, d->arena_bytes);
+    return STATUS_OK;
+}
+
+static status graph_of(infer_graph **out, detector *d, int64_t height, int64_t width, infer_kind kind) {
+    bool is_new;
+    int slot = canvas_cache_slot(&d->canvases, height, width, (int)kind, &is_new);
+    if (is_new || !d->graphs[slot]) {
+        infer_graph_free(d->graphs[slot]);
+        d->graphs[slot] = NULL;
+        infer_graph *pass = infer_graph_new(d->model, d->dev, &d->spec, kind, &d->inputs, height, width);
+        status s = reserve_arena(d, pass->bytes, height, width);
+        if (s != STATUS_OK) {
+            infer_graph_free(pass);
+            return s;
+        }
+        tape_attach(pass->t, d->arena, d->arena_bytes);
+        d->graphs[slot] = pass;
+    }
+    *out = d->graphs[slot];
+    return STATUS_OK;
+}
+
+status detector_run_view(infer_graph **out, detector *d, const detector_view *view, infer_kind kind) {
+    int64_t height = (int64_t)round_up((size_t)view->height, CANVAS_DIVISOR);
+    int64_t width = (int64_t)round_up((size_t)view->width, CANVAS_DIVISOR);
+    RETURN_IF_ERROR(graph_of(out, d, height, width, kind));
+    image_pack_record record = {.height = view->original_height,
+                                .width = view->original_width,
+                                .resized_height = view->height,
+                                .resized_width = view->width,
+                                .flip = view->flip};
+    image_info info = {.original_height = view->original_height,
+                       .original_width = view->original_width,
+                       .height = view->height,
+                       .width = view->width,
+                       .flip = view->flip};
+    device_copy(d->dev, NULL, d->inputs.pixel_table, &record, sizeof record);
+    device_copy(d->dev, NULL, d->inputs.info, &info, sizeof info);
+    (*out)->pixels->data = d->inputs.pixels;
+    (*out)->pixels->shape[0] = d->inputs.pixel_bytes;
+    tape_forward((*out)->t);
+    infer_graph_add_ms(*out, d->stage_ms);
+    return STATUS_OK;
+}
+
+void detector_read(host_detections *out, const detector *d, const infer_graph *pass) {
+    int32_t count;
+    device_synchronize(d->dev, NULL);
+    device_copy(d->dev, NULL, &count, pass->count->data, sizeof count);
+    CHECK(count >= 0 && count <= d->spec.max_detections, "%d detections, room is for %d", count,
+          d->spec.max_detections);
+    size_t n = (size_t)count;
+    out->count = count;
+    device_copy(d->dev, NULL, out->boxes, pass->boxes->data, n * 4 * sizeof(float));
+    device_copy(d->dev, NULL, out->rois, pass->rois->data, n * 5 * sizeof(float));
+    device_copy(d->dev, NULL, out->scores, pass->scores->data, n * sizeof(float));
+    device_copy(d->dev, NULL, out->labels, pass->labels->data, n * sizeof(int32_t));
+}
+
+static status read_masks(detection_list *out, detector *d, const mask_paster_input *pasted) {
+    for (int i = 0; i < out->count; i++) {
+        int at = i % d->paster.batch;
+        if (i > 0 && at == 0) {
+            mask_paster_run(&d->paster, pasted, i, out->count);
+            device_synchronize(d->dev, NULL);
+        }
+        RETURN_IF_ERROR(mask_paster_read(&out->items[i].mask, &d->paster, at, out->height, out->width));
+    }
+    return STATUS_OK;
+}
+
+status detector_fill(detection_list *out, detector *d, const host_detections *found,
+                     const mask_paster_input *pasted, int height, int width) {
+    int raw_side = d->masks && d->spec.raw_masks ? d->mask_side : 0;
+    RETURN_IF_ERROR(detection_list_reserve(out, found->count, raw_side));
+    out->count = found->count;
+    out->height = height;
+    out->width = width;
+    for (int i = 0; i < found->count; i++) {
+        detection *item = &out->items[i];
+        item->label = found->labels[i] - 1;
+        item->score = found->scores[i];
+        memcpy(item->box, found->boxes + 4 * i, sizeof item->box);
+        item->mask.height = item->mask.width = 0;
+        item->mask.count = 0;
+    }
+    if (!d->masks) return STATUS_OK;
+    if (!raw_side) return read_masks(out, d, pasted);
+    device_copy(d->dev, NULL, out->raw_masks, pasted->probs,
+                (size_t)found->count * (size_t)raw_side * (size_t)raw_side * sizeof(float));
+    return STATUS_OK;
+}
+
+static status run_once(detector *d, detection_list *out, int height, int width) {
+    detector_view view = {
+        .original_height = height, .original_width = width, .height = height, .width = width};
+    if (d->spec.short_edge > 0)
+        resize_rule_apply(&view.height, &view.width, d->spec.rule, height, width, d->spec.short_edge,
+                          d->spec.max_size);
+    bool paste = d->masks && !d->spec.raw_masks;
+    if (paste) RETURN_IF_ERROR(mask_paster_reserve(&d->paster, width));
+    infer_graph *pass;
+    RETURN_IF_ERROR(detector_run_view(&pass, d, &view, INFER_ALL));
+    mask_paster_input pasted = {.probs = d->masks ? tensor_f32(pass->probs) : NULL,
+                                .boxes = tensor_f32(pass->boxes),
+                                .rois = tensor_f32(pass->rois),
+                                .count = tensor_i32(pass->count),
+                                .info = d->inputs.info};
+    double start = clock_seconds();
+    if (paste) mask_paster_run(&d->paster, &pasted, 0, 0);
+    detector_read(&d->found, d, pass);
+    status s = detector_fill(out, d, &d->found, &pasted, height, width);
+    d->stage_ms[DETECTOR_MASK_POST] += 1e3 * (clock_seconds() - start);
+    return s;
+}
+
+status detector_run(detector *d, detection_list *out, const uint8_t *pixels, int height, int width) {
+    CHECK(height >= 1 && width >= 1, "an image of %d x %d", width, height);
+    if (height > IMAGE_PACK_MAX_SIDE || width > IMAGE_PACK_MAX_SIDE)
+        return error_set(STATUS_DATA, "cut the image or make it smaller",
+                         "an image of %d x %d pixels; sides go to %d", width, height, IMAGE_PACK_MAX_SIDE);
+    double start = clock_seconds();
+    memset(d->stage_ms, 0, sizeof d->stage_ms);
+    RETURN_IF_ERROR(upload_pixels(d, pixels, height, width));
+    d->stage_ms[DETECTOR_PREPROCESS] = 1e3 * (clock_seconds() - start);
+    return d->augment ? detector_run_augmented(d, out, height, width) : run_once(d, out, height, width);
+}
