@@ -1,8 +1,11 @@
 /* maskrcnn info: what a weights file or a checkpoint holds. */
+#include "base/content_hash.h"
 #include "base/file_util.h"
 #include "cli/cli.h"
 #include "data/safetensors.h"
 #include "train/checkpoint.h"
+#include "train/weights.h"
+#include "train/weights_kind.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,18 +104,88 @@ static void print_dtypes(const safetensors *file) {
     putchar('\n');
 }
 
+/* A text of the file, on one line whatever it says. */
+static void print_text(const char *text, int most) {
+    for (int k = 0; text[k] && k < most; k++)
+        putchar((unsigned char)text[k] < 0x20 || text[k] == 0x7f ? ' ' : text[k]);
+    if (strlen(text) > (size_t)most) fputs("...", stdout);
+}
+
 static void print_metadata(const safetensors *file) {
     if (safetensors_metadata_count(file) == 0) return;
     puts("metadata");
     for (int64_t i = 0; i < safetensors_metadata_count(file); i++) {
         const char *key, *value;
         safetensors_metadata_at(&key, &value, file, i);
-        /* One line each, whatever the file says. */
         printf("  %.40s: ", key);
-        for (int k = 0; value[k] && k < 300; k++)
-            putchar((unsigned char)value[k] < 0x20 || value[k] == 0x7f ? ' ' : value[k]);
-        puts(strlen(value) > 300 ? "..." : "");
+        print_text(value, 300);
+        putchar('\n');
     }
+}
+
+static status print_classes(const safetensors *file, const weights_kind *kind) {
+    enum { MOST_NAMES = 100 };
+    if (kind->classes < 0) return STATUS_OK;
+    json_pairs names;
+    status s = weights_class_names(&names, file);
+    if (s == STATUS_OK) {
+        printf("%-12s %d and the background%s", "classes", kind->classes, names.count ? ": " : ", not named");
+        for (int i = 0; i < names.count && i < MOST_NAMES; i++) {
+            if (i) fputs(", ", stdout);
+            print_text(names.items[i].value, 60);
+        }
+        puts(names.count > MOST_NAMES ? ", ..." : "");
+    }
+    json_pairs_release(&names);
+    return s;
+}
+
+/* What the numbers were made for; a configuration that says otherwise is refused. */
+static void print_claims(const safetensors *file) {
+    static const char *const claims[][2] = {{"input_order", ""},         {"pixel_mean", "mean "},
+                                            {"pixel_std", "deviation "}, {"stride_place", "stride in "},
+                                            {"norm", "norm "},           {"norm_eps", "eps "}};
+    bool is_first = true;
+    printf("%-12s ", "made for");
+    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
+        const char *said = safetensors_metadata(file, claims[i][0]);
+        if (!said) continue;
+        printf("%s%s", is_first ? "" : ", ", claims[i][1]);
+        print_text(said, 60);
+        is_first = false;
+    }
+    puts(is_first ? "not said" : "");
+}
+
+static status print_kind(const safetensors *file) {
+    char text[WEIGHTS_KIND_TEXT];
+    weights_kind kind = weights_kind_of(file);
+    printf("%-12s %s\n", "kind", weights_kind_text(text, &kind));
+    printf("%-12s %s\n", "names", weights_names_text(kind.names));
+    RETURN_IF_ERROR(print_classes(file, &kind));
+    print_claims(file);
+    const char *iteration = safetensors_metadata(file, "iteration");
+    if (!iteration) return STATUS_OK;
+    printf("%-12s ", "iteration");
+    print_text(iteration, 24);
+    puts(" (from 0)");
+    return STATUS_OK;
+}
+
+/* XXH64 of all bytes of the file. */
+static status print_digest(const char *path) {
+    enum { BLOCK = 1 << 16 };
+    static char block[BLOCK];
+    FILE *file = fopen(path, "rb");
+    if (!file) return error_set(STATUS_NO_INPUT, "give a readable file", "%s: cannot be read again", path);
+    content_hash hash;
+    content_hash_init(&hash);
+    for (size_t got; (got = fread(block, 1, sizeof block, file));) content_hash_update(&hash, block, got);
+    bool is_read = !ferror(file);
+    fclose(file);
+    if (!is_read) return error_set(STATUS_IO, "check the disk", "%s: cannot be read to its end", path);
+    printf("%-12s %016llx (XXH64 of the file)\n", "digest", (unsigned long long)content_hash_digest(&hash));
+    return STATUS_OK;
 }
 
 static void print_counts(const safetensors *file) {
@@ -149,13 +222,17 @@ static status print_file(const char *path, bool each) {
     safetensors *file;
     RETURN_IF_ERROR(safetensors_open(&file, path));
     printf("%-12s %s\n", "file", path);
-    print_counts(file);
-    print_dtypes(file);
-    print_metadata(file);
-    print_groups(file);
-    if (each) print_tensors(file);
+    status s = print_kind(file);
+    if (s == STATUS_OK) s = print_digest(path);
+    if (s == STATUS_OK) {
+        print_counts(file);
+        print_dtypes(file);
+        print_metadata(file);
+        print_groups(file);
+        if (each) print_tensors(file);
+    }
     safetensors_close(file);
-    return STATUS_OK;
+    return s;
 }
 
 static status run(const cli_args *args) {

@@ -53,9 +53,3 @@ bool weight_name_today(char *out, size_t size, const char *name) {
 bool weight_name_is_counter(const char *name) {
     return ends_with(name, ".num_batches_tracked");
 }
-
-bool weight_name_is_predictor(const char *name) {
-    return starts_with(name, "roi_heads.box_predictor.cls_score.") ||
-           starts_with(name, "roi_heads.box_predictor.bbox_pred.") ||
-           starts_with(name, "roi_heads.mask_predictor.mask_fcn_logits.");
-}

@@ -20,7 +20,4 @@ bool weight_name_today(char *out, size_t size, const char *name);
 /* A count of batches that PyTorch keeps beside batch norm: never used, never written. */
 bool weight_name_is_counter(const char *name);
 
-/* Tensors whose first dimension follows the number of classes: cls_score, bbox_pred, mask_fcn_logits. */
-bool weight_name_is_predictor(const char *name);
-
 #endif

@@ -7,7 +7,9 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "device/device.h"
+#include "train/class_rows.h"
 #include "train/weight_names.h"
+#include "train/weights_kind.h"
 
 /* Names for a message or the log, as many as fit. */
 typedef struct name_list {
@@ -34,7 +36,11 @@ typedef struct match {
     param_store *store;
     const safetensors_tensor **sources; /* [store->count]; NULL: keeps its value */
     bool trainable_only;
-    name_list missing, restarted, ignored;
+    bool has_rows; /* both class lists are known: `rows` holds how they go together */
+    bool may_copy; /* MODEL.COPY_CLASS_ROWS */
+    class_rows rows;
+    bool *is_copied; /* [store->count]: only the rows in `rows` are loaded */
+    name_list missing, restarted, copied, ignored;
     int counters; /* num_batches_tracked */
 } match;
 
@@ -69,6 +75,31 @@ static bool is_same_shape(const int64_t *a, int rank_a, const int64_t *b, int ra
     return rank_a == rank_b && memcmp(a, b, (size_t)rank_a * sizeof *a) == 0;
 }
 
+/* What becomes of a tensor of the file. */
+typedef enum fate { FATE_LOADED, FATE_COPIED, FATE_RESTARTED, FATE_REFUSED } fate;
+
+/* Predictors of other classes are no error at the start of a training; everything else must have the model's shape. */
+static fate fate_of(const match *m, const param *p, const safetensors_tensor *t, const int64_t *shape,
+                    int rank, weights_use use) {
+    bool is_equal = is_same_shape(shape, rank, t->shape, t->rank);
+    if (use != WEIGHTS_START || !class_rows_per_class(p->name)) return is_equal ? FATE_LOADED : FATE_REFUSED;
+    if (t->rank != rank || !is_same_shape(shape + 1, rank - 1, t->shape + 1, rank - 1)) return FATE_REFUSED;
+    if (is_equal && (!m->has_rows || m->rows.is_same)) return FATE_LOADED;
+    return m->has_rows && m->may_copy && m->rows.matched > 0 ? FATE_COPIED : FATE_RESTARTED;
+}
+
+static status refuse_shape(const match *m, const param *p, const safetensors_tensor *t, const int64_t *shape,
+                           int rank) {
+    char in_file[SAFETENSORS_SHAPE_TEXT], in_model[SAFETENSORS_SHAPE_TEXT];
+    return error_set(
+        STATUS_DATA,
+        class_rows_per_class(p->name)
+            ? "set MODEL.ROI_HEADS.NUM_CLASSES to the file's classes (its first size less the background)"
+            : "take weights of this model, or the config that made them",
+        "%s: tensor %s has shape %s in the file, but %s in the model", safetensors_path(m->file), t->name,
+        safetensors_shape_text(in_file, t->shape, t->rank), safetensors_shape_text(in_model, shape, rank));
+}
+
 static status check_shapes(match *m, weights_use use) {
     for (int i = 0; i < m->store->count; i++) {
         const param *p = &m->store->params[i];
@@ -80,23 +111,24 @@ static status check_shapes(match *m, weights_use use) {
         }
         int64_t shape[PARAM_MAX_RANK];
         int rank = param_file_shape(p, shape);
-        if (is_same_shape(shape, rank, t->shape, t->rank)) continue;
-        bool is_predictor = weight_name_is_predictor(p->name);
-        if (use == WEIGHTS_START && is_predictor && t->rank == rank &&
-            is_same_shape(shape + 1, rank - 1, t->shape + 1, rank - 1)) {
+        switch (fate_of(m, p, t, shape, rank, use)) {
+        case FATE_LOADED:
+            break;
+        case FATE_REFUSED:
+            return refuse_shape(m, p, t, shape, rank);
+        case FATE_RESTARTED:
             add_name(&m->restarted, p->name);
             m->sources[i] = NULL;
-            continue;
+            break;
+        case FATE_COPIED:
+            if (!class_rows_fit(shape[0], t->shape[0], class_rows_per_class(p->name), &m->rows))
+                return error_set(STATUS_DATA, "give the file the right names: maskrcnn convert --class-names",
+                                 "%s: tensor %s has %lld rows, which its class_names do not fit",
+                                 safetensors_path(m->file), t->name, (long long)t->shape[0]);
+            add_name(&m->copied, p->name);
+            m->is_copied[i] = true;
+            break;
         }
-        char in_file[SAFETENSORS_SHAPE_TEXT], in_model[SAFETENSORS_SHAPE_TEXT];
-        return error_set(
-            STATUS_DATA,
-            is_predictor
-                ? "set MODEL.ROI_HEADS.NUM_CLASSES to the file's classes (its first size less the background)"
-                : "take weights of this model, or the config that made them",
-            "%s: tensor %s has shape %s in the file, but %s in the model", safetensors_path(m->file), t->name,
-            safetensors_shape_text(in_file, t->shape, t->rank),
-            safetensors_shape_text(in_model, shape, rank));
     }
     return STATUS_OK;
 }
@@ -128,6 +160,47 @@ static void staging_release(staging *s) {
     free(s->memory_order);
 }
 
+/* Puts the rows of the matched classes of `t` into `values`, which holds the parameter in the file's order. */
+static status read_rows(float *values, const match *m, const param *p, const safetensors_tensor *t) {
+    float *rows = malloc((size_t)t->elements * sizeof *rows + 1);
+    if (!rows)
+        return error_set(STATUS_OS, "free some memory", "%s: no memory for tensor %s",
+                         safetensors_path(m->file), t->name);
+    int64_t shape[PARAM_MAX_RANK];
+    param_file_shape(p, shape);
+    status s = safetensors_read_f32(rows, m->file, t);
+    if (s == STATUS_OK)
+        CHECK(class_rows_copy(values, shape[0], rows, t->shape[0], p->size / shape[0],
+                              class_rows_per_class(p->name), &m->rows),
+              "rows of %s were not checked", p->name);
+    free(rows);
+    return s;
+}
+
+/* Reads the tensor of parameter `p` to `at`, in device memory. */
+static status read_value(const match *m, const staging *staged, const param *p, float *at,
+                         const safetensors_tensor *t, bool is_copied) {
+    device *dev = m->store->dev;
+    size_t bytes = (size_t)p->size * sizeof *at;
+    float *target = staged->memory_order ? staged->memory_order : at;
+    if (is_copied) {
+        if (staged->memory_order) {
+            device_copy(dev, NULL, target, at, bytes);
+            device_synchronize(dev, NULL);
+        }
+        param_to_file_order(p, staged->file_order, target);
+        RETURN_IF_ERROR(read_rows(staged->file_order, m, p, t));
+    } else {
+        RETURN_IF_ERROR(safetensors_read_f32(staged->file_order, m->file, t));
+    }
+    param_from_file_order(p, target, staged->file_order);
+    if (staged->memory_order) {
+        device_copy(dev, NULL, at, target, bytes);
+        device_synchronize(dev, NULL);
+    }
+    return STATUS_OK;
+}
+
 /* Reads all matched tensors into `buffer`, one of the store's. */
 static status read_values(const match *m, float *buffer) {
     int64_t largest = 0;
@@ -137,14 +210,7 @@ static status read_values(const match *m, float *buffer) {
     status s = staging_init(&staged, m->store, largest, safetensors_path(m->file));
     for (int i = 0; i < m->store->count && s == STATUS_OK; i++) {
         const param *p = &m->store->params[i];
-        if (!m->sources[i]) continue;
-        s = safetensors_read_f32(staged.file_order, m->file, m->sources[i]);
-        if (s != STATUS_OK) break;
-        float *target = staged.memory_order ? staged.memory_order : buffer + p->offset;
-        param_from_file_order(p, target, staged.file_order);
-        if (!staged.memory_order) continue;
-        device_copy(m->store->dev, NULL, buffer + p->offset, target, (size_t)p->size * sizeof *target);
-        device_synchronize(m->store->dev, NULL);
+        if (m->sources[i]) s = read_value(m, &staged, p, buffer + p->offset, m->sources[i], m->is_copied[i]);
     }
     staging_release(&staged);
     return s;
@@ -164,11 +230,14 @@ static status check_dtypes(const match *m) {
 }
 
 static weights_report make_report(const match *m) {
-    weights_report r = {
-        .kept = m->missing.count, .restarted = m->restarted.count, .ignored = m->ignored.count + m->counters};
+    weights_report r = {.kept = m->missing.count,
+                        .restarted = m->restarted.count,
+                        .copied = m->copied.count,
+                        .ignored = m->ignored.count + m->counters};
     for (int i = 0; i < m->store->count; i++) {
         if (!takes_part(m, i)) continue;
         const param *p = &m->store->params[i];
+        if (m->is_copied[i]) continue;
         if (m->sources[i]) {
             r.loaded++;
             r.loaded_values += p->size;
@@ -179,22 +248,65 @@ static weights_report make_report(const match *m) {
     return r;
 }
 
-static void log_report(const match *m, const weights_report *r) {
+/* Classes in and out of the file, by name. */
+static void log_classes(const match *m, const weights_classes *classes) {
+    name_list *lists = calloc(2, sizeof *lists);
+    if (!lists) return;
+    for (int i = 0; i < classes->count; i++) add_name(&lists[m->rows.source[i] < 0], classes->names[i]);
+    log_info("weights", "rows of the background and of %d of %d classes copied by name: %s", lists[0].count,
+             classes->count, lists[0].text);
+    if (lists[1].count)
+        log_info("weights", "classes that the file does not have, start anew: %s", lists[1].text);
+    free(lists);
+}
+
+static void log_report(const match *m, const weights_report *r, const weights_classes *classes) {
     log_info("weights",
              "%s: %d tensors (%lld values) loaded, %d kept their start value, %d of the file ignored",
              safetensors_path(m->file), r->loaded, (long long)r->loaded_values, r->kept + r->restarted,
              r->ignored);
     if (m->missing.count) log_info("weights", "not in the file, start value kept: %s", m->missing.text);
     if (m->restarted.count)
-        log_info("weights", "of another number of classes, start anew: %s", m->restarted.text);
+        log_info("weights", "of %s, start anew: %s",
+                 !m->has_rows          ? "another number of classes"
+                 : m->rows.matched > 0 ? "other classes (MODEL.COPY_CLASS_ROWS is False)"
+                                       : "other classes (none of the same name)",
+                 m->restarted.text);
+    if (m->copied.count) {
+        log_info("weights", "of other classes, start anew but for the rows of the same classes: %s",
+                 m->copied.text);
+        log_classes(m, classes);
+    }
     if (m->ignored.count) log_info("weights", "in the file, not in the model, ignored: %s", m->ignored.text);
     if (m->counters)
         log_info("weights", "in the file, never used, ignored: %d num_batches_tracked", m->counters);
 }
 
+/* A backbone with another kind of norm loads in part, and learns badly. */
+static void warn_of_norm(const weights_kind *kind, const char *path, const config *cfg) {
+    bool is_gn = strcmp(cfg->MODEL_RESNETS_NORM, "GN") == 0;
+    if (kind->has_norm && kind->has_statistics == is_gn)
+        log_warn("weights",
+                 "%s holds a ResNet with %s norm, but MODEL.RESNETS.NORM is %s: it starts from a part of its "
+                 "weights; set MODEL.RESNETS.NORM %s",
+                 path, is_gn ? "batch" : "group", cfg->MODEL_RESNETS_NORM, is_gn ? "FrozenBN" : "GN");
+}
+
+/* The blocks of a deeper ResNet fit a shallower one, but it is not that network any more. */
+static status check_depth(const weights_kind *kind, const char *path, const config *cfg) {
+    if (kind->depth == 0 || kind->depth == cfg->MODEL_RESNETS_DEPTH) return STATUS_OK;
+    status s =
+        error_set(STATUS_CONFIG, "take other weights", "%s: holds a ResNet-%d, but MODEL.RESNETS.DEPTH is %d",
+                  path, kind->depth, (int)cfg->MODEL_RESNETS_DEPTH);
+    if (kind->depth != 152)
+        error_set_remedy("set MODEL.RESNETS.DEPTH %d, or take other weights", kind->depth);
+    return s;
+}
+
 static status match_file(match *m, weights_use use) {
     m->sources = calloc((size_t)m->store->count + 1, sizeof *m->sources);
-    if (!m->sources)
+    m->is_copied = calloc((size_t)m->store->count + 1, sizeof *m->is_copied);
+    if (!m->sources || !m->is_copied)
         return error_set(STATUS_OS, "free some memory", "no memory to load %s", safetensors_path(m->file));
     RETURN_IF_ERROR(match_names(m));
     RETURN_IF_ERROR(check_shapes(m, use));
@@ -202,12 +314,14 @@ static status match_file(match *m, weights_use use) {
     return check_dtypes(m);
 }
 
-/* Reads `file` into `buffer`. */
-static status load(weights_report *report, match *m, float *buffer, weights_use use) {
+/* Reads `file` into `buffer`; `cfg` NULL: momentum, which follows the weights. */
+static status load(weights_report *report, match *m, float *buffer, const config *cfg, weights_use use) {
     status s = match_file(m, use);
+    weights_kind kind = weights_kind_of(m->file);
+    if (s == STATUS_OK && use == WEIGHTS_START) s = check_depth(&kind, safetensors_path(m->file), cfg);
     if (s == STATUS_OK) {
         *report = make_report(m);
-        if (report->loaded == 0)
+        if (report->loaded + report->copied == 0)
             s = error_set(STATUS_DATA,
                           "give weights with torchvision's names: scripts/convert_weights.py renames others",
                           "%s: none of its %lld tensors belongs to the model (the first: %s)",
@@ -215,8 +329,37 @@ static status load(weights_report *report, match *m, float *buffer, weights_use 
                           safetensors_count(m->file) ? safetensors_at(m->file, 0)->name : "none");
     }
     if (s == STATUS_OK) s = read_values(m, buffer);
+    if (s == STATUS_OK && use == WEIGHTS_START) warn_of_norm(&kind, safetensors_path(m->file), cfg);
     free(m->sources);
+    free(m->is_copied);
     return s;
+}
+
+/* Finds the classes of the model in the file's list, where both are known. */
+static status match_classes(match *m, const config *cfg, const weights_classes *classes) {
+    if (!classes || !classes->names || !safetensors_metadata(m->file, "class_names")) return STATUS_OK;
+    json_pairs list;
+    status s = weights_class_names(&list, m->file);
+    const char **names = calloc((size_t)list.count + 1, sizeof *names);
+    if (s == STATUS_OK && !names) s = error_set(STATUS_OS, "free some memory", "no memory for class names");
+    if (s == STATUS_OK) {
+        for (int i = 0; i < list.count; i++) names[i] = list.items[i].value;
+        s = class_rows_match(&m->rows, classes->names, classes->count, names, list.count);
+        m->has_rows = s == STATUS_OK;
+        m->may_copy = cfg->MODEL_COPY_CLASS_ROWS;
+    }
+    free(names);
+    json_pairs_release(&list);
+    return s;
+}
+
+/* detectron2's names are in part torchvision's, but their rows are in another order: never take a part of them. */
+static status refuse_foreign(const safetensors *file) {
+    if (weights_kind_of(file).names != WEIGHTS_NAMES_FOREIGN) return STATUS_OK;
+    return error_set(
+        STATUS_DATA, "convert it with scripts/convert_weights.py",
+        "%s: its tensors have the names of detectron2 or Detectron, which order rows in other ways",
+        safetensors_path(file));
 }
 
 static status refuse_url(const char *path) {
@@ -235,13 +378,16 @@ status weights_load(weights_report *report, param_store *store, const char *path
     safetensors *file;
     RETURN_IF_ERROR(safetensors_open(&file, path));
     match *m = calloc(1, sizeof *m);
-    status s = m ? weights_check_claims(file, cfg, classes, use)
-                 : error_set(STATUS_OS, "free some memory", "no memory to load %s", path);
+    status s =
+        m ? refuse_foreign(file) : error_set(STATUS_OS, "free some memory", "no memory to load %s", path);
+    if (s == STATUS_OK) s = weights_check_claims(file, cfg, classes, use);
     if (s == STATUS_OK) {
         *m = (match){.file = file, .store = store};
-        s = load(report, m, store->values, use);
+        if (use == WEIGHTS_START) s = match_classes(m, cfg, classes);
+        if (s == STATUS_OK) s = load(report, m, store->values, cfg, use);
+        if (s == STATUS_OK) log_report(m, report, classes);
+        class_rows_release(&m->rows);
     }
-    if (s == STATUS_OK) log_report(m, report);
     free(m);
     safetensors_close(file);
     return s;
@@ -256,7 +402,7 @@ status weights_load_momentum(param_store *store, const char *path) {
     if (m) {
         *m = (match){.file = file, .store = store, .trainable_only = true};
         weights_report report;
-        s = load(&report, m, store->momentum, WEIGHTS_EXACT);
+        s = load(&report, m, store->momentum, NULL, WEIGHTS_EXACT);
     }
     free(m);
     safetensors_close(file);

@@ -5,6 +5,7 @@
 #define TRAIN_WEIGHTS_H
 
 #include "base/status.h"
+#include "data/json_pairs.h"
 #include "data/safetensors.h"
 #include "layers/param_store.h"
 #include "train/config.h"
@@ -26,20 +27,25 @@ typedef struct weights_classes {
 typedef struct weights_report {
     int loaded;            /* tensors */
     int kept;              /* not in the file: start value kept */
-    int restarted;         /* predictors of another number of classes: start value kept */
+    int restarted;         /* predictors of other classes: start value kept */
+    int copied;            /* predictors of other classes: rows of the classes of the same name loaded */
     int ignored;           /* in the file, not in the model */
     int kept_frozen;       /* of `kept`: tensors that training will not change either */
-    int64_t loaded_values; /* elements */
+    int64_t loaded_values; /* elements of `loaded` */
 } weights_report;
 
 /* Reads `path` into `store`, whose buffers are allocated and hold start values, and logs what was loaded,
  * kept and ignored. Nothing is written unless everything fits. `classes` NULL: unknown, not compared.
  *
- * NO_INPUT: absent, or a URL (nothing is ever fetched). DATA: no safetensors file, a tensor of another shape
- * (named, with both shapes; in WEIGHTS_START predictors of another number of classes are restarted instead),
- * under WEIGHTS_EXACT any other difference, or no tensor fits. CONFIG: the file says that it was made for
- * another input, stride place or norm than `cfg` sets (key and both values named); a file that says nothing
- * of it is taken. */
+ * In WEIGHTS_START, predictors of another number of classes start anew. Where the file names its classes
+ * (class_names) and `classes` does too, names decide instead of numbers: the same list is loaded, of another one the
+ * rows of classes of the same name are (MODEL.COPY_CLASS_ROWS; see class_rows.h), and the rest starts anew.
+ *
+ * NO_INPUT: absent, or a URL (nothing is ever fetched). DATA: no safetensors file, names of detectron2 or Detectron,
+ * a tensor of another shape (named, with both shapes), under WEIGHTS_EXACT any other difference, or no tensor fits.
+ * CONFIG: the file says that it was made for another input, stride place or norm than `cfg` sets (keys and both values
+ * named). A file that says nothing of it is taken, with a warning where `cfg` is not what torchvision's and timm's
+ * models want. */
 status weights_load(weights_report *report, param_store *store, const char *path, const config *cfg,
                     const weights_classes *classes, weights_use use);
 
@@ -57,5 +63,8 @@ void weights_write_claims(safetensors_writer *writer, const config *cfg, const w
                           int64_t iteration);
 status weights_check_claims(const safetensors *file, const config *cfg, const weights_classes *classes,
                             weights_use use);
+
+/* class_names of a file as a list without items where it has none. DATA. Release it in any case. */
+status weights_class_names(json_pairs *out, const safetensors *file);
 
 #endif

@@ -73,6 +73,10 @@ static void frozen_norms_are_no_parameters(void **state) {
     (void)state;
     write_model("", NULL);
     assert_int_equal(info("model.safetensors"), 0);
+    assert_prints("kind         a backbone, ResNet, batch norm\n");
+    assert_prints("names        torchvision's since 0.13\n");
+    assert_prints("made for     not said\n");
+    assert_prints(" (XXH64 of the file)\n");
     assert_prints("tensors      7\n");
     assert_prints("parameters   10,432 (10432)\n");
     assert_prints(" 128 in frozen norms\n");
@@ -83,11 +87,32 @@ static void frozen_norms_are_no_parameters(void **state) {
     assert_prints("  backbone.body                     6 tensors          9,665 values\n");
     write_model("", "SyncBN");
     assert_int_equal(info("model.safetensors"), 0);
+    assert_prints("made for     norm SyncBN\n");
     assert_prints("parameters   10,560 (10560)\n");
     write_model("backbone.body.", NULL);
     assert_int_equal(info("--tensors model.safetensors"), 0);
     assert_prints("parameters   10,560 (10560)\n");
     assert_prints("  conv1.weight                                                 F32  [64, 3, 7, 7]\n");
+    unlink("model.safetensors");
+}
+
+static void classes_are_listed(void **state) {
+    (void)state;
+    safetensors_writer *w;
+    assert_int_equal(safetensors_writer_new(&w, "model.safetensors"), STATUS_OK);
+    safetensors_writer_metadata(w, "class_names", "[\"date\", \"a\\nb\"]");
+    safetensors_writer_metadata(w, "iteration", "89999");
+    safetensors_writer_declare(w, "roi_heads.box_predictor.cls_score.weight", SAFETENSORS_F32, 2,
+                               (int64_t[]){3, 1});
+    safetensors_writer_declare(w, "roi_heads.mask_predictor.conv5_mask.bias", SAFETENSORS_F32, 1,
+                               (int64_t[]){1});
+    status s = safetensors_writer_begin(w);
+    if (s == STATUS_OK) s = safetensors_writer_append(w, (float[]){1, 2, 3, 4}, 16);
+    assert_int_equal(safetensors_writer_finish(w, s), STATUS_OK);
+    assert_int_equal(info("model.safetensors"), 0);
+    assert_prints("kind         Mask R-CNN, ResNet\n");
+    assert_prints("classes      2 and the background: date, a b\n");
+    assert_prints("iteration    89999 (from 0)\n");
     unlink("model.safetensors");
 }
 
@@ -113,6 +138,10 @@ static void checkpoints_are_verified(void **state) {
     assert_int_equal(info("out/checkpoints/iter_0000499"), 0);
     assert_prints("all digests hold");
     assert_prints("iteration    499 (from 0), 8000 images, seed 42\n");
+    assert_prints("kind         RPN, ResNet\n");
+    assert_prints(
+        "made for     BGR, mean [103.53, 116.28, 123.675], deviation [1, 1, 1], stride in 1x1, norm "
+        "FrozenBN, eps 1e-05\n");
     assert_prints("parameters   3 (3)\n");
     assert_int_equal(truncate("out/checkpoints/iter_0000499/momentum.safetensors", 100), 0);
     assert_int_equal(info("out/checkpoints/iter_0000499"), 65);
@@ -140,6 +169,7 @@ static int tear_down(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frozen_norms_are_no_parameters),
+        cmocka_unit_test(classes_are_listed),
         cmocka_unit_test(checkpoints_are_verified),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -320,25 +320,35 @@ static void claims_that_disagree_are_refused(void **state) {
     static const struct {
         const char *key, *value;
         status expected;
-        const char *says;
+        const char *says, *remedy;
     } cases[] = {
-        {"input_order", "BGR", STATUS_OK, ""},
-        {"input_order", "RGB", STATUS_CONFIG, "input_order RGB, but INPUT.FORMAT is BGR"},
-        {"pixel_mean", "[103.53,116.28,123.675]", STATUS_OK, ""},
+        {"input_order", "BGR", STATUS_OK, "", ""},
+        {"input_order", "RGB", STATUS_CONFIG, "input_order RGB, but INPUT.FORMAT is BGR",
+         "set INPUT.FORMAT RGB,"},
+        {"input_order", "RBG", STATUS_CONFIG, "input_order RBG, but INPUT.FORMAT is BGR",
+         "take other weights"},
+        {"pixel_mean", "[103.53,116.28,123.675]", STATUS_OK, "", ""},
         {"pixel_mean", "[123.675, 116.28, 103.53]", STATUS_CONFIG,
-         "but MODEL.PIXEL_MEAN is [103.53, 116.28, 123.675]"},
-        {"pixel_mean", "[103.53, 116.28]", STATUS_CONFIG, "pixel_mean [103.53, 116.28]"},
-        {"pixel_mean", "[103.53, 116.28", STATUS_DATA, "pixel_mean: not valid JSON"},
-        {"pixel_std", "[57.375, 57.12, 58.395]", STATUS_CONFIG, "but MODEL.PIXEL_STD is [1, 1, 1]"},
-        {"stride_place", "1x1", STATUS_OK, ""},
-        {"stride_place", "3x3", STATUS_CONFIG, "stride_place 3x3, but MODEL.RESNETS.STRIDE_IN_1X1 is True"},
-        {"norm", "SyncBN", STATUS_OK, ""},
-        {"norm", "GN", STATUS_CONFIG, "norm GN, but MODEL.RESNETS.NORM is FrozenBN"},
-        {"norm_eps", "1e-05", STATUS_OK, ""},
-        {"norm_eps", "0", STATUS_CONFIG, "norm_eps 0, but MODEL.RESNETS.NORM_EPS is 1e-05"},
-        {"norm_eps", "none", STATUS_CONFIG, "norm_eps none"},
-        {"iteration", "90000", STATUS_OK, ""},
-        {"format", "pt", STATUS_OK, ""},
+         "but MODEL.PIXEL_MEAN is [103.53, 116.28, 123.675]",
+         "set MODEL.PIXEL_MEAN \"[123.675, 116.28, 103.53]\""},
+        {"pixel_mean", "[103.53, 116.28]", STATUS_CONFIG, "pixel_mean [103.53, 116.28]",
+         "take other weights"},
+        {"pixel_mean", "[103.53, 116.28, \"x\"]", STATUS_CONFIG, "pixel_mean [103.53", "take other weights"},
+        {"pixel_mean", "[103.53, 116.28", STATUS_DATA, "pixel_mean: not valid JSON", ""},
+        {"pixel_std", "[57.375, 57.12, 58.395]", STATUS_CONFIG, "but MODEL.PIXEL_STD is [1, 1, 1]",
+         "set MODEL.PIXEL_STD \"[57.375, 57.12, 58.395]\""},
+        {"stride_place", "1x1", STATUS_OK, "", ""},
+        {"stride_place", "3x3", STATUS_CONFIG, "stride_place 3x3, but MODEL.RESNETS.STRIDE_IN_1X1 is True",
+         "set MODEL.RESNETS.STRIDE_IN_1X1 False"},
+        {"norm", "SyncBN", STATUS_OK, "", ""},
+        {"norm", "GN", STATUS_CONFIG, "norm GN, but MODEL.RESNETS.NORM is FrozenBN",
+         "set MODEL.RESNETS.NORM GN"},
+        {"norm_eps", "1e-05", STATUS_OK, "", ""},
+        {"norm_eps", "0", STATUS_CONFIG, "norm_eps 0, but MODEL.RESNETS.NORM_EPS is 1e-05",
+         "set MODEL.RESNETS.NORM_EPS 0"},
+        {"norm_eps", "none", STATUS_CONFIG, "norm_eps none", "take other weights"},
+        {"iteration", "90000", STATUS_OK, "", ""},
+        {"format", "pt", STATUS_OK, "", ""},
     };
     param_store store;
     weights_report report;
@@ -352,10 +362,22 @@ static void claims_that_disagree_are_refused(void **state) {
         if (s != STATUS_OK) {
             assert_says(cases[i].says);
             assert_says("claims.safetensors");
+            if (!strstr(error_remedy(), cases[i].remedy))
+                fail_msg("\"%s\" lacks \"%s\"", error_remedy(), cases[i].remedy);
             assert_untouched(&store);
         }
         param_store_release(&store);
     }
+    /* All that disagrees is said at once. */
+    make_store(&store, 4);
+    write_file("claims.safetensors", whole, WHOLE,
+               (const char *const[]){"input_order", "RGB", "stride_place", "3x3", NULL});
+    assert_int_equal(weights_load(&report, &store, "claims.safetensors", &cfg, NULL, WEIGHTS_START),
+                     STATUS_CONFIG);
+    assert_says("INPUT.FORMAT is BGR, and with stride_place 3x3, but");
+    assert_string_equal(error_remedy(),
+                        "set INPUT.FORMAT RGB MODEL.RESNETS.STRIDE_IN_1X1 False, or take other weights");
+    param_store_release(&store);
     /* Images that come ready-made have no use for what the file says of the input; the network must still fit. */
     make_store(&store, 4);
     write_file("claims.safetensors", whole, WHOLE, (const char *const[]){"input_order", "RGB", NULL});
@@ -366,6 +388,32 @@ static void claims_that_disagree_are_refused(void **state) {
                      STATUS_CONFIG);
     param_store_release(&store);
     unlink("claims.safetensors");
+}
+
+/* A few tensors decide what a file is. */
+static void networks_that_are_not_the_models(void **state) {
+    (void)state;
+    param_store store;
+    weights_report report;
+    make_store(&store, 4);
+    const entry detectron2[] = {{"backbone.bottom_up.stem.conv1.weight", 4, {2, 4, 3, 5}},
+                                {HEAD "weight", 2, {5, 2}}};
+    write_file("other.safetensors", detectron2, 2, NULL);
+    assert_int_equal(weights_load(&report, &store, "other.safetensors", &cfg, NULL, WEIGHTS_START),
+                     STATUS_DATA);
+    assert_says("detectron2");
+    assert_non_null(strstr(error_remedy(), "scripts/convert_weights.py"));
+    const entry deep[] = {{"conv1.weight", 4, {2, 4, 3, 5}},
+                          {"layer1.0.conv3.weight", 4, {2, 2, 1, 1}},
+                          {"layer3.22.conv1.weight", 4, {2, 2, 1, 1}}};
+    write_file("other.safetensors", deep, 3, NULL);
+    assert_int_equal(weights_load(&report, &store, "other.safetensors", &cfg, NULL, WEIGHTS_START),
+                     STATUS_CONFIG);
+    assert_says("holds a ResNet-101, but MODEL.RESNETS.DEPTH is 50");
+    assert_non_null(strstr(error_remedy(), "set MODEL.RESNETS.DEPTH 101"));
+    assert_untouched(&store);
+    unlink("other.safetensors");
+    param_store_release(&store);
 }
 
 static void files_that_cannot_be_weights(void **state) {
@@ -426,6 +474,7 @@ int main(void) {
         cmocka_unit_test(bare_backbone_starts_a_model),
         cmocka_unit_test(only_predictors_may_differ_and_only_at_the_start),
         cmocka_unit_test(claims_that_disagree_are_refused),
+        cmocka_unit_test(networks_that_are_not_the_models),
         cmocka_unit_test(files_that_cannot_be_weights),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
