@@ -126,6 +126,13 @@ def detection(options):
 
 
 @fixture()
+def inference(options):
+    """Detections and pasted masks by detectron2 and torchvision, see golden_inference.py. Needs both, torch and safetensors."""
+    from golden_inference import write_all
+    write_all(path)
+
+
+@fixture()
 def pillow_resize(options):
     """8-bit RGB pictures as Pillow resizes them with BILINEAR. Needs numpy and Pillow.
 
