@@ -97,8 +97,9 @@ static int keep_within(double at, int size, int limit) {
     return (int)lround(fmax(0, fmin(at, last)));
 }
 
-void plate_place(plate *p, const double box[4], const plate *placed, int count, int picture_width,
+void plate_place(plate *p, const double around[4], const plate *placed, int count, int picture_width,
                  int picture_height) {
+    const double box[4] = {floor(around[0]), floor(around[1]), ceil(around[2]), ceil(around[3])};
     double w = p->width, h = p->height, right = box[2] - w, middle = (box[1] + box[3] - h) / 2;
     const double places[][2] = {
         {box[0], box[1] - h},     {box[0], box[1]},     {box[0], box[3]},     {right, box[1] - h},

@@ -33,7 +33,7 @@ typedef struct plate {
 
 /* Places a plate of p->width x p->height at one of the corners of a box (x1 y1 x2 y2, in pixels of the picture): inside the
  * picture if it fits at all, where it covers the `count` plates placed before least, and little of a small box. */
-void plate_place(plate *p, const double box[4], const plate *placed, int count, int picture_width,
+void plate_place(plate *p, const double around[4], const plate *placed, int count, int picture_width,
                  int picture_height);
 
 void plate_draw(cairo_t *cr, const plate *p);
