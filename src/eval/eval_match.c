@@ -61,7 +61,7 @@ static status draw_box(mask_rle *out, const double box[4], const raw_image *imag
 
 static status shape_mask(shape *out, const eval_set *set, const raw_coco *raw, const raw_annotation *a,
                          uint32_t image) {
-    const raw_image *where = &set->truth.images[set->images[image].raw];
+    const raw_image *where = &set->truth->images[set->images[image].raw];
     if (a->mask_kind == COCO_MASK_RLE) {
         out->mask = (mask_rle){
             .height = a->rle_height, .width = a->rle_width, .counts = raw->runs + a->data, .count = a->count};
@@ -83,7 +83,7 @@ static status shape_mask(shape *out, const eval_set *set, const raw_coco *raw, c
  * compared, else that of its box; a detection without a box is its mask and the bounds of it. */
 static status shape_init(shape *out, const eval_set *set, const raw_coco *raw, const eval_ref *ref) {
     const raw_annotation *a = &raw->annotations[ref->raw];
-    bool truth = raw == &set->truth, box = a->have & RAW_HAS_BOX;
+    bool truth = raw == set->truth, box = a->have & RAW_HAS_BOX;
     bool mask = a->mask_kind != COCO_MASK_NONE && a->count > 0;
     *out =
         (shape){.crowd = truth && a->crowd, .never_matches = truth && (a->have & RAW_HAS_ID) && a->id == 0};
@@ -183,11 +183,11 @@ static status match_shapes(matching *m, int64_t at, shape *shapes, double *ious,
     eval_verdict *verdicts = m->out->verdicts + pair->first_detection;
     for (uint32_t d = 0; d < nd; d++) {
         RETURN_IF_ERROR(
-            shape_init(&shapes[d], set, &set->results, &set->detections[pair->first_detection + d]));
+            shape_init(&shapes[d], set, set->results, &set->detections[pair->first_detection + d]));
         verdicts[d] = (eval_verdict){.rank = d};
     }
     for (uint32_t g = 0; g < ng; g++)
-        RETURN_IF_ERROR(shape_init(&shapes[nd + g], set, &set->truth, &set->truths[pair->first_truth + g]));
+        RETURN_IF_ERROR(shape_init(&shapes[nd + g], set, set->truth, &set->truths[pair->first_truth + g]));
     for (uint32_t d = 0; d < nd; d++)
         for (uint32_t g = 0; g < ng; g++)
             ious[(size_t)d * ng + g] = set->type == COCO_IOU_SEGM ? mask_iou(&shapes[d], &shapes[nd + g])

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,8 @@
 
 static const char fix_results[] =
     "write one object per detection: image_id, category_id, score, bbox or segmentation";
+
+static const char fix_truth[] = "correct the annotation file, or leave the annotation out of it";
 
 static const uint32_t max_parts = 1 << 20; /* of one polygon */
 
@@ -64,21 +67,52 @@ static int64_t find_category(const eval_set *set, int64_t id) {
     return find_place((const id_place *)(const void *)set->categories, set->category_count, id);
 }
 
+static int compare_ids(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static status leave_out_images(eval_set *set) {
+    size_t n = set->options->image_count;
+    if (!set->options->image_ids) return STATUS_OK;
+    int64_t *ids = malloc((n + 1) * sizeof *ids);
+    if (!ids) return no_memory(set->truth_path);
+    if (n) memcpy(ids, set->options->image_ids, n * sizeof *ids);
+    qsort(ids, n, sizeof *ids, compare_ids);
+    for (size_t i = 0; i < set->image_count; i++)
+        set->images[i].left_out = !bsearch(&set->images[i].id, ids, n, sizeof *ids, compare_ids);
+    free(ids);
+    return STATUS_OK;
+}
+
 static status build_tables(eval_set *set) {
-    const raw_coco *raw = &set->truth;
-    set->images = malloc((raw->image_count + 1) * sizeof *set->images);
-    set->categories = malloc((raw->category_count + 1) * sizeof *set->categories);
+    const raw_coco *raw = set->truth;
+    set->images = calloc(raw->image_count + 1, sizeof *set->images);
+    set->categories = calloc(raw->category_count + 1, sizeof *set->categories);
     if (!set->images || !set->categories) return no_memory(set->truth_path);
     size_t images = 0, categories = 0;
     for (size_t i = 0; i < raw->image_count; i++)
         if (raw->images[i].have & RAW_HAS_ID)
-            set->images[images++] = (eval_image){raw->images[i].id, (uint32_t)i};
+            set->images[images++] = (eval_image){.id = raw->images[i].id, .raw = (uint32_t)i};
     for (size_t i = 0; i < raw->category_count; i++)
         if (raw->categories[i].have & RAW_HAS_ID)
             set->categories[categories++] = (eval_category){raw->categories[i].id, (uint32_t)i};
     set->image_count = sort_places((id_place *)(void *)set->images, images);
     set->category_count = sort_places((id_place *)(void *)set->categories, categories);
-    return STATUS_OK;
+    return leave_out_images(set);
+}
+
+typedef char object_name[96];
+
+/* How messages call an object; a function of its own, so that good objects cost no text. */
+static const char *name_object(object_name out, const eval_set *set, const raw_coco *raw,
+                               const raw_annotation *a) {
+    unsigned long long byte = a->offset;
+    if (raw == set->truth)
+        snprintf(out, sizeof(object_name), "annotation %lld at byte %llu", (long long)a->id, byte);
+    else
+        snprintf(out, sizeof(object_name), "result %zu at byte %llu", (size_t)(a - raw->annotations), byte);
+    return out;
 }
 
 static bool box_is_finite(const raw_annotation *a) {
@@ -86,36 +120,39 @@ static bool box_is_finite(const raw_annotation *a) {
 }
 
 /* A mask that is there must be whole, and fit its image where that has a size. */
-static status check_mask(const eval_set *set, const raw_coco *raw, const raw_annotation *a, uint32_t image,
-                         const char *name) {
-    const raw_image *where = &set->truth.images[set->images[image].raw];
+static status check_mask(const eval_set *set, const raw_coco *raw, const raw_annotation *a, uint32_t image) {
+    object_name name;
+    const raw_image *where = &set->truth->images[set->images[image].raw];
     bool sized = (where->have & RAW_HAS_WIDTH) && (where->have & RAW_HAS_HEIGHT);
     if (a->mask_kind == COCO_MASK_RLE) {
         if (a->bad_rle)
             return error_set(STATUS_DATA, "write counts and size [height, width] that belong together",
-                             "%s has a damaged RLE mask", name);
+                             "%s has a damaged RLE mask", name_object(name, set, raw, a));
         if (sized && (a->rle_height != where->height || a->rle_width != where->width))
             return error_set(
                 STATUS_DATA, "give masks in the size of their image",
-                "%s has a mask of %d x %d pixels (height x width), its image %lld has %lld x %lld", name,
-                a->rle_height, a->rle_width, (long long)where->id, (long long)where->height,
-                (long long)where->width);
+                "%s has a mask of %d x %d pixels (height x width), its image %lld has %lld x %lld",
+                name_object(name, set, raw, a), a->rle_height, a->rle_width, (long long)where->id,
+                (long long)where->height, (long long)where->width);
         return STATUS_OK;
     }
     if (!sized)
         return error_set(STATUS_DATA, "add height and width to the images of the annotation file",
-                         "%s has a polygon, but its image %lld has no size", name, (long long)where->id);
+                         "%s has a polygon, but its image %lld has no size", name_object(name, set, raw, a),
+                         (long long)where->id);
     if (mask_check_size(where->height, where->width) != STATUS_OK)
-        return error_prefix(STATUS_DATA, "%s", name);
+        return error_prefix(STATUS_DATA, "%s", name_object(name, set, raw, a));
     if (a->count > max_parts)
         return error_set(STATUS_DATA, "give this mask as RLE",
-                         "%s has a polygon of %u parts, at most %u are taken", name, a->count, max_parts);
+                         "%s has a polygon of %u parts, at most %u are taken", name_object(name, set, raw, a),
+                         a->count, max_parts);
     uint64_t at = a->data;
     for (uint32_t part = 0; part < a->count; part++)
         for (uint32_t end = raw->parts[a->part + part], k = 0; k < end; k++, at++)
             if (!isfinite(raw->coordinates[at]))
                 return error_set(STATUS_DATA, "write polygons as lists of numbers",
-                                 "%s has a polygon with something else than finite numbers", name);
+                                 "%s has a polygon with something else than finite numbers",
+                                 name_object(name, set, raw, a));
     return STATUS_OK;
 }
 
@@ -124,28 +161,63 @@ static bool has_mask(const raw_annotation *a) {
 }
 
 /* Whether an object has the shape that is asked for: ground truth the very one, a detection one it can be made of. */
-static status check_shape(const eval_set *set, const raw_coco *raw, const raw_annotation *a, uint32_t image,
-                          const char *name) {
-    bool truth = raw == &set->truth, box = a->have & RAW_HAS_BOX, mask = has_mask(a);
+static status check_shape(const eval_set *set, const raw_coco *raw, const raw_annotation *a, uint32_t image) {
+    object_name name;
+    bool truth = raw == set->truth, box = a->have & RAW_HAS_BOX, mask = has_mask(a);
     bool use_mask = set->type == COCO_IOU_SEGM ? mask || truth : !box && !truth;
     if (use_mask && !mask)
-        return error_set(STATUS_DATA, truth ? "score boxes instead: --iou-type bbox" : fix_results,
-                         "%s has no %s", name, truth ? "segmentation" : "bbox and no segmentation");
-    if (use_mask) return check_mask(set, raw, a, image, name);
+        return error_set(STATUS_DATA, truth ? fix_truth : fix_results, "%s has no %s",
+                         name_object(name, set, raw, a), truth ? "segmentation" : "bbox and no segmentation");
+    if (use_mask) return check_mask(set, raw, a, image);
     if (!box || !box_is_finite(a))
         return error_set(STATUS_DATA, "write bbox as four numbers: x, y, width, height",
-                         "%s has no box of four finite numbers", name);
+                         "%s has no box of four finite numbers", name_object(name, set, raw, a));
     if (set->type == COCO_IOU_BBOX) return STATUS_OK;
-    const raw_image *where = &set->truth.images[set->images[image].raw]; /* the box will be drawn as a mask */
+    const raw_image *where =
+        &set->truth->images[set->images[image].raw]; /* the box will be drawn as a mask */
     if (mask_check_size(where->height, where->width) != STATUS_OK)
-        return error_prefix(STATUS_DATA, "%s", name);
+        return error_prefix(STATUS_DATA, "%s", name_object(name, set, raw, a));
+    return STATUS_OK;
+}
+
+/* Places of an annotation's image and category; false where the file lacks one, or the image is left out. */
+static bool place_truth(const eval_set *set, const raw_annotation *a, uint32_t *image, uint32_t *category) {
+    int64_t i = a->have & RAW_HAS_IMAGE ? find_image(set, a->image_id) : -1;
+    int64_t c = a->have & RAW_HAS_CATEGORY ? find_category(set, a->category_id) : -1;
+    *image = (uint32_t)i;
+    *category = (uint32_t)c;
+    return i >= 0 && c >= 0 && !set->images[i].left_out;
+}
+
+static status leave_out_truth(eval_set *set) {
+    if (set->notes.unusable++ == 0)
+        snprintf(set->notes.first_unusable, sizeof set->notes.first_unusable, "%s", error_cause());
+    error_clear();
+    return STATUS_OK;
+}
+
+/* The annotation at `at`, for which the one at `last` stands. */
+static status resolve_truth(eval_set *set, size_t at, size_t last) {
+    uint32_t image, category;
+    const raw_annotation *a = &set->truth->annotations[at];
+    if (!place_truth(set, a, &image, &category)) return STATUS_OK;
+    uint64_t order = (uint64_t)image << 32 | at;
+    a = &set->truth->annotations[last];
+    if (!place_truth(set, a, &image, &category)) return STATUS_OK;
+    status s = check_shape(set, set->truth, a, image);
+    if (s == STATUS_DATA && set->options->skip_unusable) return leave_out_truth(set);
+    if (s != STATUS_OK) return error_prefix(s, "%s", set->truth_path);
+    set->notes.same_ids += last != at;
+    set->notes.zero_ids += (a->have & RAW_HAS_ID) && a->id == 0;
+    set->truths[set->truth_count++] =
+        (eval_ref){.category = category, .image = image, .order = order, .raw = (uint32_t)last};
     return STATUS_OK;
 }
 
 /* pycocotools collects ids image by image and then looks the ids up: of annotations with one id the last one in the
  * file comes out each time, with its own image and category. */
 static status resolve_truths(eval_set *set) {
-    const raw_coco *raw = &set->truth;
+    const raw_coco *raw = set->truth;
     size_t n = raw->annotation_count, ids = 0;
     id_place *places = malloc((n + 1) * sizeof *places);
     set->truths = malloc((n + 1) * sizeof *set->truths);
@@ -156,48 +228,51 @@ static status resolve_truths(eval_set *set) {
     if (s == STATUS_OK) ids = sort_places(places, ids);
     for (size_t i = 0; i < n && s == STATUS_OK; i++) {
         const raw_annotation *a = &raw->annotations[i];
-        int64_t image = a->have & RAW_HAS_IMAGE ? find_image(set, a->image_id) : -1;
-        int64_t category = a->have & RAW_HAS_CATEGORY ? find_category(set, a->category_id) : -1;
-        if (image < 0 || category < 0) continue;
-        uint64_t order = (uint64_t)image << 32 | i;
-        size_t last = a->have & RAW_HAS_ID ? places[find_place(places, ids, a->id)].at : i;
-        a = &raw->annotations[last];
-        image = a->have & RAW_HAS_IMAGE ? find_image(set, a->image_id) : -1;
-        category = a->have & RAW_HAS_CATEGORY ? find_category(set, a->category_id) : -1;
-        if (image < 0 || category < 0) continue;
-        char name[96];
-        snprintf(name, sizeof name, "annotation %lld at byte %llu", (long long)a->id,
-                 (unsigned long long)a->offset);
-        s = check_shape(set, raw, a, (uint32_t)image, name);
-        if (s != STATUS_OK) s = error_prefix(s, "%s", set->truth_path);
-        set->truths[set->truth_count++] = (eval_ref){
-            .category = (uint32_t)category, .image = (uint32_t)image, .order = order, .raw = (uint32_t)last};
+        s = resolve_truth(set, i, a->have & RAW_HAS_ID ? places[find_place(places, ids, a->id)].at : i);
     }
     free(places);
+    if (s == STATUS_OK && set->notes.unusable && set->truth_count == 0)
+        return error_set(STATUS_DATA, fix_truth, "%s: no annotation can be used: %s", set->truth_path,
+                         set->notes.first_unusable);
     return s;
 }
 
+/* pycocotools passes results of unknown categories over; so that this is no surprise, they are counted and named. */
+static void note_unknown(eval_set *set, int64_t category) {
+    char *ids = set->notes.unknown_ids, text[24];
+    const size_t room = sizeof set->notes.unknown_ids;
+    snprintf(text, sizeof text, "%lld", (long long)category);
+    set->notes.unknown++;
+    size_t length = strlen(text), used = strlen(ids);
+    for (const char *at = ids; (at = strstr(at, text)); at++)
+        if ((at == ids || at[-1] == ' ') && (at[length] == ',' || at[length] == '\0')) return;
+    if (strstr(ids, "...")) return;
+    const char *more = used + length + sizeof ", , ..." < room ? text : "...";
+    snprintf(ids + used, room - used, "%s%s", used ? ", " : "", more);
+}
+
 static status resolve_detection(eval_set *set, size_t i) {
-    const raw_annotation *a = &set->results.annotations[i];
-    char name[96];
-    snprintf(name, sizeof name, "result %zu at byte %llu", i, (unsigned long long)a->offset);
+    const raw_annotation *a = &set->results->annotations[i];
+    object_name name;
     static const struct {
         uint32_t bit;
         const char *name;
     } needed[] = {{RAW_HAS_IMAGE, "image_id"}, {RAW_HAS_CATEGORY, "category_id"}, {RAW_HAS_SCORE, "score"}};
     for (size_t k = 0; k < sizeof needed / sizeof *needed; k++)
         if (!(a->have & needed[k].bit))
-            return error_set(STATUS_DATA, fix_results, "%s has no %s", name, needed[k].name);
+            return error_set(STATUS_DATA, fix_results, "%s has no %s",
+                             name_object(name, set, set->results, a), needed[k].name);
     int64_t image = find_image(set, a->image_id), category = find_category(set, a->category_id);
     if (image < 0)
         return error_set(STATUS_DATA, "score results against the annotations of the same images",
-                         "%s is of image_id %lld, which %s does not have", name, (long long)a->image_id,
-                         set->truth_path);
-    if (category < 0)
-        return error_set(STATUS_DATA, "write the category ids of the annotation file, not indices of classes",
-                         "%s is of category_id %lld, which %s does not have", name, (long long)a->category_id,
-                         set->truth_path);
-    RETURN_IF_ERROR(check_shape(set, &set->results, a, (uint32_t)image, name));
+                         "%s is of image_id %lld, which %s does not have",
+                         name_object(name, set, set->results, a), (long long)a->image_id, set->truth_path);
+    if (set->images[image].left_out) return STATUS_OK;
+    if (category < 0) {
+        note_unknown(set, a->category_id);
+        return STATUS_OK;
+    }
+    RETURN_IF_ERROR(check_shape(set, set->results, a, (uint32_t)image));
     set->detections[set->detection_count++] = (eval_ref){.category = (uint32_t)category,
                                                          .image = (uint32_t)image,
                                                          .order = i,
@@ -207,13 +282,13 @@ static status resolve_detection(eval_set *set, size_t i) {
 }
 
 static status resolve_detections(eval_set *set) {
-    const coco_finding *wrong = &set->results.findings[COCO_WRONG_TYPE];
+    const coco_finding *wrong = &set->results->findings[COCO_WRONG_TYPE];
     if (wrong->count)
         return error_set(STATUS_DATA, fix_results, "%s: a value of the wrong type: %s", set->results_path,
                          wrong->examples[0]);
-    set->detections = malloc((set->results.annotation_count + 1) * sizeof *set->detections);
+    set->detections = malloc((set->results->annotation_count + 1) * sizeof *set->detections);
     if (!set->detections) return no_memory(set->results_path);
-    for (size_t i = 0; i < set->results.annotation_count; i++) {
+    for (size_t i = 0; i < set->results->annotation_count; i++) {
         status s = resolve_detection(set, i);
         if (s != STATUS_OK) return error_prefix(s, "%s", set->results_path);
     }
@@ -251,7 +326,8 @@ static status build_pairs(eval_set *set) {
         while (pair_key(set->detections, d, set->detection_count) == key) d++;
         size_t detections = d - pair->first_detection;
         pair->truths = (uint32_t)(t - pair->first_truth);
-        pair->detections = (uint32_t)(detections < EVAL_MAX_DETECTIONS ? detections : EVAL_MAX_DETECTIONS);
+        uint32_t limit = set->options->max_detections[COCO_LIMITS - 1];
+        pair->detections = detections < limit ? (uint32_t)detections : limit;
     }
     return STATUS_OK;
 }
@@ -263,16 +339,12 @@ status eval_set_resolve(eval_set *set) {
     return build_pairs(set);
 }
 
-typedef status (*parse_file)(raw_coco *out, int fd, const char *path);
-
-static status parse(raw_coco *out, const char *path, parse_file parser, const char *option) {
+status eval_parse_file(raw_coco *out, const char *path, eval_parser parser) {
+    *out = (raw_coco){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        error_set(errno == EACCES ? STATUS_NO_PERMISSION : STATUS_NO_INPUT, NULL, "cannot open %s: %s", path,
-                  strerror(errno));
-        error_set_remedy("check the path given to %s", option);
-        return errno == EACCES ? STATUS_NO_PERMISSION : STATUS_NO_INPUT;
-    }
+    if (fd < 0)
+        return error_set(errno == EACCES ? STATUS_NO_PERMISSION : STATUS_NO_INPUT, "check the path",
+                         "cannot open %s: %s", path, strerror(errno));
     struct stat info;
     status s = fstat(fd, &info) == 0 && S_ISREG(info.st_mode)
                    ? parser(out, fd, path)
@@ -281,16 +353,7 @@ static status parse(raw_coco *out, const char *path, parse_file parser, const ch
     return s;
 }
 
-status eval_set_open(eval_set *out, const char *truth_path, const char *results_path, coco_iou_type type) {
-    *out = (eval_set){.truth_path = truth_path, .results_path = results_path, .type = type};
-    RETURN_IF_ERROR(parse(&out->truth, truth_path, coco_parse_file, "--annotations"));
-    RETURN_IF_ERROR(parse(&out->results, results_path, coco_parse_results_file, "--results"));
-    return eval_set_resolve(out);
-}
-
 void eval_set_release(eval_set *set) {
-    raw_coco_release(&set->truth);
-    raw_coco_release(&set->results);
     free(set->images);
     free(set->categories);
     free(set->truths);

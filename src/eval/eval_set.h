@@ -6,11 +6,10 @@
 #include "data/coco_parse.h"
 #include "eval/coco_eval.h"
 
-enum { EVAL_MAX_DETECTIONS = 100 }; /* of one category in one image; those of lower score do not count */
-
 typedef struct eval_image {
     int64_t id;
-    uint32_t raw; /* in truth.images */
+    uint32_t raw;  /* in truth.images */
+    bool left_out; /* not among the images that are asked for */
 } eval_image;
 
 typedef struct eval_category {
@@ -30,24 +29,38 @@ typedef struct eval_ref {
 typedef struct eval_pair {
     uint32_t category, image;
     size_t first_truth, first_detection;
-    uint32_t truths, detections; /* detections: at most EVAL_MAX_DETECTIONS */
+    uint32_t truths, detections; /* detections: at most the largest of max_detections */
 } eval_pair;
+
+/* What is worth a warning. */
+typedef struct eval_notes {
+    uint64_t same_ids; /* annotations of which another one with their id takes the place */
+    uint64_t zero_ids; /* annotations with id 0, which never match */
+    uint64_t unusable; /* annotations left out because of their shape */
+    uint64_t unknown;  /* results of categories that the ground truth lacks */
+    char first_unusable[256], unknown_ids[128];
+} eval_notes;
 
 typedef struct eval_set {
     const char *truth_path, *results_path;
+    const raw_coco *truth, *results; /* borrowed */
+    const coco_eval_options *options;
     coco_iou_type type;
-    raw_coco truth, results;
     eval_image *images;        /* ascending by id, of those given twice the last */
     eval_category *categories; /* likewise */
     eval_ref *truths, *detections;
     eval_pair *pairs; /* ascending by category, then image */
     size_t image_count, category_count, truth_count, detection_count, pair_count;
+    eval_notes notes;
 } eval_set;
 
-/* Reads both files. eval_set_release after a failure too. Codes of coco_eval_files. */
-status eval_set_open(eval_set *out, const char *truth_path, const char *results_path, coco_iou_type type);
-/* Resolves what has been parsed into out->truth and out->results (paths and type set); eval_set_open ends with it. */
+/* Resolves what has been parsed: the first five members of *out are set, the others 0. eval_set_release after a failure
+ * too. Codes of coco_eval_results. */
 status eval_set_resolve(eval_set *out);
-void eval_set_release(eval_set *set);
+void eval_set_release(eval_set *set); /* truth and results stay */
+
+/* Parses a file with coco_parse_file or coco_parse_results_file. raw_coco_release after a failure too. */
+typedef status (*eval_parser)(raw_coco *out, int fd, const char *path);
+status eval_parse_file(raw_coco *out, const char *path, eval_parser parser);
 
 #endif

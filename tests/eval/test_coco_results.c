@@ -117,12 +117,17 @@ static void perfect_results_score_one(void **state) {
     assert_int_equal(results_writer_open(&w, dt), STATUS_OK);
     assert_int_equal(results_writer_add(w, 4, NULL, &list, NULL), STATUS_OK);
     assert_int_equal(results_writer_finish(&w), STATUS_OK);
-    for (int type = COCO_IOU_BBOX; type <= COCO_IOU_SEGM; type++) {
-        coco_scores scores;
-        if (coco_eval_files(&scores, gt, dt, (coco_iou_type)type) != STATUS_OK) fail_msg("%s", error_cause());
-        assert_true(fabs(scores.numbers[COCO_AP] - 1) < 1e-9);
-        coco_scores_release(&scores);
+    coco_truth *ground;
+    coco_scores scores[COCO_IOU_TYPES];
+    coco_eval_options options = coco_eval_defaults;
+    options.types[COCO_IOU_BBOX] = options.types[COCO_IOU_SEGM] = true;
+    assert_int_equal(coco_truth_open(&ground, gt), STATUS_OK);
+    if (coco_eval_results(scores, ground, dt, &options) != STATUS_OK) fail_msg("%s", error_cause());
+    for (int type = 0; type < COCO_IOU_TYPES; type++) {
+        assert_true(fabs(scores[type].numbers[COCO_AP] - 1) < 1e-9);
+        coco_scores_release(&scores[type]);
     }
+    coco_truth_free(ground);
     detection_list_release(&list);
 }
 
