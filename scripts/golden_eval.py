@@ -1,7 +1,8 @@
 """Small random datasets with results, and pycocotools' scores of them (make_golden.py eval).
 
-Of each case eval_<case>_gt.json and eval_<case>_dt.json; eval_expected.txt has a line `case type twelve numbers` for each
-type the case is scored by. Masks are scored without the results' boxes, as detectron2 does.
+Of each case eval_<case>_gt.json and eval_<case>_dt.json; eval_expected.txt has a line `case type limits numbers count APs`
+for each type the case is scored by: three limits of detections, the twelve numbers (AP at the largest limit), and the AP of
+each category by rising id. Masks are scored without the results' boxes, as detectron2 does.
 """
 import contextlib
 import copy
@@ -14,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 HEIGHT, WIDTH = 150, 170
+DEFAULT_LIMITS = (1, 10, 100)
 
 
 def polygon(random, box):
@@ -72,7 +74,11 @@ def make(seed, images=8, categories=4, objects=6, first_id=1, crowd=0.12, spurio
     return gt, dt
 
 
-def score(gt, dt, kind):
+def mean(values):
+    return float(np.mean(values[values > -1])) if (values > -1).any() else -1.0
+
+
+def score(gt, dt, kind, limits):
     gt, dt = copy.deepcopy(gt), copy.deepcopy(dt)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
@@ -84,6 +90,9 @@ def score(gt, dt, kind):
                     d.pop('bbox', None)
                     if isinstance(d['segmentation'], list):
                         d['segmentation'] = rle_of(d['segmentation'])
+                    elif isinstance(d['segmentation']['counts'], list):
+                        rle = api.frPyObjects(d['segmentation'], HEIGHT, WIDTH)
+                        d['segmentation'] = {'size': rle['size'], 'counts': rle['counts'].decode()}
         if dt:
             results = truth.loadRes(dt)
         else:
@@ -91,10 +100,16 @@ def score(gt, dt, kind):
             results.dataset = {'images': gt['images'], 'categories': gt['categories'], 'annotations': []}
             results.createIndex()
         evaluation = COCOeval(truth, results, kind)
+        evaluation.params.maxDets = list(limits)
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    return [float(v) for v in evaluation.stats]
+        if limits == DEFAULT_LIMITS:
+            evaluation.summarize()
+    precision, recall = evaluation.eval['precision'][..., 2], evaluation.eval['recall']
+    numbers = [mean(precision[t, :, :, 0]) for t in (slice(None), 0, 5)] + [mean(precision[:, :, :, a]) for a in (1, 2, 3)]
+    numbers += [mean(recall[:, :, 0, k]) for k in range(3)] + [mean(recall[:, :, a, 2]) for a in (1, 2, 3)]
+    assert limits != DEFAULT_LIMITS or np.allclose(numbers, evaluation.stats, rtol=0, atol=1e-12)
+    return numbers, [mean(precision[:, :, k, 0]) for k in range(precision.shape[2])]
 
 
 def without(dt, key):
@@ -129,14 +144,52 @@ def cases():
     yield 'dataset', gt, dt, written, ('bbox', 'segm')
 
 
+def oddities():
+    # sides of 32 and 96, and areas on the borders of the ranges and just off them
+    gt, dt = make(7, images=4, objects=5)
+    random = np.random.RandomState(7)
+    for a in gt['annotations']:
+        side = random.choice([32, 96])
+        a['bbox'][2:] = [float(side)] * 2
+        a['area'] = float(side * side) + random.choice([0, 0, 0, -1e-9, 1e-9])
+    for d in dt:
+        d['bbox'][2:] = [float(random.choice([32, 96, 33]))] * 2
+    yield 'borders', gt, dt, dt, ('bbox', 'segm'), DEFAULT_LIMITS
+    gt, dt = make(8, images=4, objects=4, crowd=0.3)
+    for i, a in enumerate(gt['annotations']):
+        a['ignore'] = i % 2
+    yield 'ignore', gt, dt, dt, ('bbox', 'segm'), DEFAULT_LIMITS
+    gt, dt = make(9, images=3, objects=12, categories=2, spurious=0.9)
+    yield 'limits', gt, dt, dt, ('bbox', 'segm'), (2, 3, 5)
+    gt, dt = make(13, images=5, objects=4)
+    for i, d in enumerate(dt[::3]):
+        d['category_id'] = [1000, -4, 1][i % 3]
+    for i, a in enumerate(gt['annotations'][::5]):
+        a[['image_id', 'category_id'][i % 2]] = 4444
+    yield 'strays', gt, dt, dt, ('bbox', 'segm'), DEFAULT_LIMITS
+    gt, dt = make(11, images=3, objects=3)
+    for a in gt['annotations']:
+        if isinstance(a['segmentation'], list):
+            a['segmentation'][0].append(3.5)
+            a['segmentation'] += [[5.0, 5.0, 50.0, 9.0], [7.0, 7.0]]
+    for d in dt:
+        rle = {'size': d['segmentation']['size'], 'counts': d['segmentation']['counts'].encode()}
+        d['segmentation'] = uncompressed(rle)
+        d['score'] = 1
+    yield 'equal_scores', gt, dt, dt, ('segm',), DEFAULT_LIMITS
+    gt, dt = make(12, images=2, objects=2)
+    yield 'no_truth', dict(gt, annotations=[]), dt, dt, ('bbox', 'segm'), DEFAULT_LIMITS
+
+
 def write_all(path):
     lines = []
-    for name, gt, dt, written, kinds in cases():
+    for name, gt, dt, written, kinds, limits in [case + (DEFAULT_LIMITS,) for case in cases()] + list(oddities()):
         for what, content in (('gt', gt), ('dt', written)):
             with open(path(f'eval_{name}_{what}.json'), 'w') as f:
                 json.dump(content, f, separators=(',', ':'))
                 f.write('\n')
         for kind in kinds:
-            lines.append(' '.join([name, kind] + [repr(v) for v in score(gt, dt, kind)]) + '\n')
+            numbers, classes = score(gt, dt, kind, limits)
+            lines.append(' '.join([name, kind] + [repr(v) for v in [*limits, *numbers, len(classes), *classes]]) + '\n')
     with open(path('eval_expected.txt'), 'w') as f:
         f.writelines(lines)

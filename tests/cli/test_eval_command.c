@@ -55,6 +55,38 @@ static void no_results_are_no_error(void **state) {
     run_eval(0, "--annotations~" GOLDEN "eval_empty_gt.json~--results~" GOLDEN
                 "eval_empty_dt.json~--iou-type~bbox");
     assert_non_null(strstr(ran.out, "| area=   all | maxDets=100 ] = 0.000\n"));
+    assert_non_null(strstr(ran.out, " n/a: there is no detection\n"));
+    run_eval(0, "--annotations~" GOLDEN "eval_no_truth_gt.json~--results~" GOLDEN
+                "eval_no_truth_dt.json~--iou-type~segm");
+    assert_non_null(strstr(ran.out, "| area=   all | maxDets=100 ] = -1.000\n"));
+    assert_non_null(strstr(ran.out, " n/a (-1) for area=   all: there is no ground truth but crowds\n"));
+}
+
+static void limits_come_from_the_command_line(void **state) {
+    (void)state;
+    run_eval(0, "--annotations~" GOLDEN "eval_limits_gt.json~--results~" GOLDEN
+                "eval_limits_dt.json~--iou-type~bbox~--max-dets~2,3,5");
+    assert_non_null(strstr(ran.out, "| area=   all | maxDets=  5 ] = "));
+    assert_non_null(
+        strstr(ran.out, " Average Recall     (AR) @[ IoU=0.50:0.95 | area=   all | maxDets=  2 ] = "));
+    assert_non_null(strstr(ran.err, "more objects of one category than the 5 detections that count"));
+    static const char *const wrong[] = {"1,10",   "1,10,10", "0,1,2",          "1,2,3,4",
+                                        "1,2,-3", "1,2,x",   "1,2,9999999999", ""};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char line[512];
+        snprintf(line, sizeof line, "--annotations~a~--results~b~--iou-type~bbox~--max-dets=%s", wrong[i]);
+        run_eval(64, line);
+        assert_non_null(strstr(ran.err, "--max-dets"));
+    }
+}
+
+static void results_of_unknown_categories_are_named(void **state) {
+    (void)state;
+    run_eval(0, "--annotations~" GOLDEN "eval_strays_gt.json~--results~" GOLDEN
+                "eval_strays_dt.json~--iou-type~bbox");
+    const char *at = strstr(ran.err, "results do not count");
+    assert_non_null(at);
+    assert_non_null(strstr(at, "1000"));
 }
 
 static void culprits_are_named(void **state) {
@@ -89,6 +121,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_holds_what_is_printed),
         cmocka_unit_test(no_results_are_no_error),
+        cmocka_unit_test(limits_come_from_the_command_line),
+        cmocka_unit_test(results_of_unknown_categories_are_named),
         cmocka_unit_test(culprits_are_named),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
