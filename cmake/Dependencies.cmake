@@ -12,7 +12,7 @@ pkg_check_modules(BLAS REQUIRED IMPORTED_TARGET openblas)
 # Pictures are optional: without cairo everything else works.
 set(HAVE_CAIRO OFF)
 if(ENABLE_CAIRO)
-  pkg_check_modules(CAIRO IMPORTED_TARGET cairo>=1.12)
+  pkg_check_modules(CAIRO IMPORTED_TARGET cairo-ft>=1.12 fontconfig)
   set(HAVE_CAIRO ${CAIRO_FOUND})
   if(NOT HAVE_CAIRO)
     message(STATUS "cairo was not found (libcairo2-dev): this program will draw no pictures")

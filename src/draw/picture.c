@@ -200,13 +200,17 @@ static void draw_box(cairo_t *cr, const picture *p, const picture_instance *item
     cairo_stroke(cr);
 }
 
-static void write_plate(plate *out, cairo_t *cr, const picture *p, const picture_instance *item) {
+static void write_plate(plate *out, cairo_t *cr, const picture *p, const picture_instance *item,
+                        double pixels) {
     char tail[48] = "";
     double height, ascent;
     if (item->score >= 0) snprintf(tail, sizeof tail, " %.2f", fmin(item->score, 99));
     if (item->crowd) snprintf(tail + strlen(tail), sizeof tail - strlen(tail), " (crowd)");
     double most = fmax(p->width * 0.45, fmin(p->width, 160));
+    out->font_pixels = pixels;
+    text_set_font(cr, item->name, pixels);
     text_fit(out->text, cr, item->name, tail, most - 8);
+    text_set_font(cr, out->text, pixels); /* as it will be drawn */
     text_line(&height, &ascent, cr);
     out->height = (int)height + 2;
     out->width = (int)ceil(text_width(cr, out->text)) + 6;
@@ -217,13 +221,13 @@ static void write_plate(plate *out, cairo_t *cr, const picture *p, const picture
 static status draw_plates(cairo_t *cr, const picture *p, const picture_instance *items, int count) {
     plate *plates = calloc((size_t)(count < MOST_PLATES ? count : MOST_PLATES) + 1, sizeof *plates);
     if (!plates) return no_memory();
-    text_set_font(cr, (count > MANY ? 5 : 7) + 4 * line_of(p));
+    double pixels = (count > MANY ? 5 : 7) + 4 * line_of(p);
     int placed = 0;
     for (int i = 0; i < count && placed < MOST_PLATES; i++) {
         double box[4];
         if (!items[i].name || !has_box(&items[i])) continue;
         box_in_picture(box, p, &items[i]);
-        write_plate(&plates[placed], cr, p, &items[i]);
+        write_plate(&plates[placed], cr, p, &items[i], pixels);
         plate_place(&plates[placed], box, plates, placed, p->width, p->height);
         placed++;
     }
@@ -291,13 +295,14 @@ static status fill_grid(picture *p, const grid *g, picture *const *cells, const 
     cairo_t *cr = cairo_create(p->surface);
     cairo_set_source_rgb(cr, 0.96, 0.96, 0.96);
     cairo_paint(cr);
-    text_set_font(cr, CAPTION_PIXELS);
     for (int i = 0; i < count; i++) {
         int column = i % g->columns, row = i / g->columns;
         int x = sum(g->width, column, GAP), y = sum(g->height, row, g->caption + GAP) - g->caption;
         if (captions && captions[i]) {
             char text[PLATE_TEXT];
+            text_set_font(cr, captions[i], CAPTION_PIXELS);
             text_fit(text, cr, captions[i], "", g->width[column]);
+            text_set_font(cr, text, CAPTION_PIXELS);
             cairo_set_source_rgb(cr, 0.1, 0.1, 0.1);
             text_draw(cr, text, x, y + CAPTION_PIXELS);
         }

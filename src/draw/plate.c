@@ -1,5 +1,7 @@
 #include "draw/plate.h"
 
+#include <cairo-ft.h>
+#include <fontconfig/fontconfig.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,9 +13,46 @@
 #define ELLIPSIS "\xe2\x80\xa6"
 #define REPLACEMENT "\xef\xbf\xbd"
 
-void text_set_font(cairo_t *cr, double pixels) {
-    cairo_select_font_face(cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+static bool add_characters(FcCharSet *set, const char *text) {
+    bool beyond_ascii = false;
+    for (size_t length; *text; text += length) {
+        FcChar32 character;
+        length = text_utf8_length(text, SIZE_MAX);
+        if (length == 0) break;
+        if (FcUtf8ToUcs4((const FcChar8 *)text, &character, (int)length) > 0)
+            FcCharSetAddChar(set, character);
+        beyond_ascii |= length > 1;
+    }
+    return beyond_ascii;
+}
+
+/* The installed font that has most of the characters; of equals the first sans-serif one. NULL without any. */
+static FcPattern *match_font(FcCharSet *characters) {
+    FcPattern *pattern = FcPatternCreate(), *match = NULL;
+    if (!pattern) return NULL;
+    FcResult result;
+    FcPatternAddString(pattern, FC_FAMILY, (const FcChar8 *)"sans-serif");
+    FcPatternAddCharSet(pattern, FC_CHARSET, characters);
+    if (FcConfigSubstitute(NULL, pattern, FcMatchPattern)) {
+        FcDefaultSubstitute(pattern);
+        match = FcFontMatch(NULL, pattern, &result);
+    }
+    FcPatternDestroy(pattern);
+    return match;
+}
+
+void text_set_font(cairo_t *cr, const char *text, double pixels) {
     cairo_set_font_size(cr, pixels);
+    cairo_select_font_face(cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+    FcCharSet *characters = FcCharSetCreate();
+    FcPattern *match = characters && add_characters(characters, text) ? match_font(characters) : NULL;
+    if (match) {
+        cairo_font_face_t *face = cairo_ft_font_face_create_for_pattern(match);
+        if (cairo_font_face_status(face) == CAIRO_STATUS_SUCCESS) cairo_set_font_face(cr, face);
+        cairo_font_face_destroy(face);
+        FcPatternDestroy(match);
+    }
+    if (characters) FcCharSetDestroy(characters);
 }
 
 /* The next character of `text` as it may be shown, and how many bytes of `text` it stands for. */
@@ -120,6 +159,7 @@ void plate_place(plate *p, const double around[4], const plate *placed, int coun
 }
 
 void plate_draw(cairo_t *cr, const plate *p) {
+    text_set_font(cr, p->text, p->font_pixels);
     double height, ascent, ink = colour_wants_black(p->colour) ? 0 : 1;
     cairo_set_source_rgb(cr, p->colour[0] / 255.0, p->colour[1] / 255.0, p->colour[2] / 255.0);
     cairo_rectangle(cr, p->x, p->y, p->width, p->height);

@@ -10,8 +10,8 @@
 
 enum { PLATE_TEXT = 512 };
 
-/* Chooses the font, `pixels` high. */
-void text_set_font(cairo_t *cr, double pixels);
+/* Chooses a font, `pixels` high, that has the characters of `text` where one is installed; a sans-serif one for ASCII. */
+void text_set_font(cairo_t *cr, const char *text, double pixels);
 
 /* `text` as cairo takes it: UTF-8, control characters as spaces, other bytes as U+FFFD; what does not fit `size` is cut off
  * between characters. */
@@ -27,6 +27,7 @@ double text_width(cairo_t *cr, const char *text);
 
 typedef struct plate {
     int x, y, width, height; /* in pixels of the picture */
+    double font_pixels;
     uint8_t colour[3];
     char text[PLATE_TEXT];
 } plate;

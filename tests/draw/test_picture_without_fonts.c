@@ -22,7 +22,7 @@ static void a_plate_has_text(void **state) {
     static uint8_t pixels[100 * 200 * 3];
     memset(pixels, 90, sizeof pixels);
     picture *p;
-    picture_instance item = {.box = {40, 40, 160, 90}, .name = "fig", .score = 0.5, .label = 0};
+    picture_instance item = {.box = {40, 40, 160, 90}, .name = "n\xc3\xbcsse", .score = 0.5, .label = 0};
     assert_int_equal(picture_new(&p, pixels, 100, 200, 2), STATUS_OK);
     assert_int_equal(picture_draw(p, &item, 1), STATUS_OK);
     assert_int_equal(picture_write(p, "p.png"), STATUS_OK);
@@ -38,15 +38,15 @@ static void a_plate_has_text(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_plate_has_text)};
-    char folder[] = "/tmp/test_without_fonts_XXXXXX";
+    char folder[] = "/tmp/test_without_fonts_XXXXXX", path[64];
     if (!picture_built_in()) {
         puts("skipped: built without cairo");
         return 77;
     }
     if (!mkdtemp(folder) || chdir(folder) != 0) return 1;
-    FILE *f = fopen("fonts.conf", "we");
-    if (!f || fputs(no_fonts, f) < 0 || fclose(f) != 0 || setenv("FONTCONFIG_FILE", "fonts.conf", 1) != 0)
-        return 1;
+    snprintf(path, sizeof path, "%s/fonts.conf", folder);
+    FILE *f = fopen(path, "we");
+    if (!f || fputs(no_fonts, f) < 0 || fclose(f) != 0 || setenv("FONTCONFIG_FILE", path, 1) != 0) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink("fonts.conf");
     unlink("p.png");

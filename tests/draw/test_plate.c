@@ -103,7 +103,7 @@ static int set_up(void **state) {
     (void)state;
     surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, 64, 64);
     cr = cairo_create(surface);
-    text_set_font(cr, 15);
+    text_set_font(cr, "fig", 15);
     return cairo_status(cr) == CAIRO_STATUS_SUCCESS ? 0 : -1;
 }
 
