@@ -76,6 +76,8 @@ typedef struct picture_image {
 typedef struct picture_classes {
     const char *const *names;
     int count;
+    const int32_t *
+        colours; /* [count] the class number that gives the colour, as ground truth has it; NULL: the label */
 } picture_classes;
 
 /* One image with its detections of at least `least_score`. */

@@ -27,8 +27,9 @@ static status shown_init(shown_list *out, const detection_list *found, const pic
     for (int i = 0; i < found->count; i++) {
         const detection *d = &found->items[i];
         if (!(d->score >= least_score)) continue;
-        const char *name =
-            classes && d->label >= 0 && d->label < classes->count ? classes->names[d->label] : NULL;
+        bool known = classes && d->label >= 0 && d->label < classes->count;
+        const char *name = known ? classes->names[d->label] : NULL;
+        int32_t colour = known && classes->colours ? classes->colours[d->label] : d->label;
         if (!name || !*name) {
             snprintf(out->made[out->count], NAME_SIZE, "class %lld", (long long)d->label + 1);
             name = out->made[out->count];
@@ -37,7 +38,7 @@ static status shown_init(shown_list *out, const detection_list *found, const pic
                                                       .mask = d->mask.height > 0 ? &d->mask : NULL,
                                                       .name = name,
                                                       .score = d->score,
-                                                      .label = d->label};
+                                                      .label = colour};
     }
     return STATUS_OK;
 }

@@ -239,10 +239,11 @@ static void ground_truth_and_prediction_side_by_side(void **state) {
     found.items[1] = (detection){.label = 2, .score = 0.1f, .box = {5, 5, 60, 50}};
     found.count = 2;
     const char *names[] = {"fig", "date"};
-    picture_classes classes = {names, 2};
-    uint8_t colour[3][3];
+    static const int32_t colours[] = {0, 3};
+    picture_classes classes = {.names = names, .count = 2};
+    uint8_t colour[4][3];
     int count, x0, x1, y0, y1;
-    for (int i = 0; i < 3; i++) class_colour(colour[i], i);
+    for (int i = 0; i < 4; i++) class_colour(colour[i], i);
     assert_int_equal(picture_ground_truth_beside("b.png", &image, &truth, 1, &found, &classes, 0.5),
                      STATUS_OK);
     assert_int_equal(image_read(&got, "b.png", NULL), STATUS_OK);
@@ -253,6 +254,11 @@ static void ground_truth_and_prediction_side_by_side(void **state) {
     assert_true(count > 1000 && x0 > 656);
     count_colour(&count, &x0, &x1, &y0, &y1, colour[2]);
     assert_int_equal(count, 0);
+    classes.colours = colours; /* label 1 is class 3 of the ground truth */
+    assert_int_equal(picture_draw_detections("d.png", &image, &found, &classes, 0.5), STATUS_OK);
+    assert_int_equal(image_read(&got, "d.png", NULL), STATUS_OK);
+    count_colour(&count, &x0, &x1, &y0, &y1, colour[3]);
+    assert_true(count > 1000);
     assert_int_equal(picture_draw_detections("d.png", &image, &found, NULL, 0), STATUS_OK);
     assert_int_equal(image_read(&got, "d.png", NULL), STATUS_OK);
     assert_true(got.width == 640 && got.height == 480);
