@@ -62,12 +62,11 @@ static status check_thresholds(const config *cfg) {
                      "MODEL.RPN.IOU_THRESHOLDS: %g must not be above %g", t[0], t[1]);
 }
 
-static status check_steps(const config *cfg) {
-    const config_ints *steps = &cfg->SOLVER_STEPS;
-    for (int i = 1; i < steps->count; i++)
-        if (steps->values[i] <= steps->values[i - 1])
-            return error_set(STATUS_CONFIG, "sort them", "SOLVER.STEPS: %lld does not come after %lld",
-                             (long long)steps->values[i], (long long)steps->values[i - 1]);
+static status check_rising(const char *name, const config_ints *list) {
+    for (int i = 1; i < list->count; i++)
+        if (list->values[i] <= list->values[i - 1])
+            return error_set(STATUS_CONFIG, "sort them", "%s: %lld does not come after %lld", name,
+                             (long long)list->values[i], (long long)list->values[i - 1]);
     return STATUS_OK;
 }
 
@@ -97,6 +96,7 @@ status config_check(const config *cfg) {
     RETURN_IF_ERROR(check_all_groups(cfg));
     RETURN_IF_ERROR(check_sizes(cfg));
     RETURN_IF_ERROR(check_thresholds(cfg));
-    RETURN_IF_ERROR(check_steps(cfg));
+    RETURN_IF_ERROR(check_rising("SOLVER.STEPS", &cfg->SOLVER_STEPS));
+    RETURN_IF_ERROR(check_rising("TEST.MAX_DETS", &cfg->TEST_MAX_DETS));
     return check_register(cfg);
 }

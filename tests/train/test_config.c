@@ -205,6 +205,8 @@ static void test_refused(void **state) {
          ""},
         {"MODEL.RPN.IOU_THRESHOLDS~[0.7, 0.3]", "MODEL.RPN.IOU_THRESHOLDS", ""},
         {"SOLVER.STEPS~(80000, 60000)", "SOLVER.STEPS: 60000 does not come after 80000", ""},
+        {"TEST.MAX_DETS~(1, 100, 100)", "TEST.MAX_DETS: 100 does not come after 100", ""},
+        {"TEST.MAX_DETS~(1, 100)", "TEST.MAX_DETS = (1, 100): expected a list of integers of length 3", ""},
         {"DATASETS.REGISTER~x", "DATASETS.REGISTER: \"x\"", "NAME=ANNOTATIONS.json:IMAGE_DIR"},
         {"DATASETS.REGISTER~=a:b", "DATASETS.REGISTER", ""},
         {"DATASETS.REGISTER~x=", "DATASETS.REGISTER: \"x=\"", ""},
