@@ -82,7 +82,7 @@ def arrays_of(content):
             value = value.detach().float().numpy() if value.is_floating_point() else value.numpy()
         if isinstance(value, np.ndarray) and value.dtype.kind == 'f':
             arrays[re.sub(r'^module\.', '', name)] = value.astype(np.float32)
-    return arrays
+    return {name: value for name, value in arrays.items() if not name.endswith('_momentum')}
 
 
 def kind_of(names):

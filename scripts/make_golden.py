@@ -198,6 +198,13 @@ def eval(options):
     write_all(path)
 
 
+@fixture(lambda p: p.add_argument('configs', help="the folder configs of a detectron2 checkout"))
+def weights(options):
+    """Weights of other programs, converted, see golden_weights.py. Needs torch, torchvision, timm, detectron2 and safetensors."""
+    from golden_weights import write_all
+    write_all(path, options.configs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest='kind', required=True)

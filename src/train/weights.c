@@ -385,7 +385,10 @@ status weights_load(weights_report *report, param_store *store, const char *path
         *m = (match){.file = file, .store = store};
         if (use == WEIGHTS_START) s = match_classes(m, cfg, classes);
         if (s == STATUS_OK) s = load(report, m, store->values, cfg, use);
-        if (s == STATUS_OK) log_report(m, report, classes);
+        if (s == STATUS_OK) {
+            log_report(m, report, classes);
+            if (use != WEIGHTS_EXACT_OWN_INPUT) weights_warn_of_silence(file, cfg);
+        }
         class_rows_release(&m->rows);
     }
     free(m);

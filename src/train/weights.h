@@ -64,6 +64,10 @@ void weights_write_claims(safetensors_writer *writer, const config *cfg, const w
 status weights_check_claims(const safetensors *file, const config *cfg, const weights_classes *classes,
                             weights_use use);
 
+/* Warns of a file without claims where `cfg` is not what torchvision's and timm's files, which have none, were made for.
+ * Others of that kind are legal, so they are taken, but wrong settings cost accuracy and nothing else shows it. */
+void weights_warn_of_silence(const safetensors *file, const config *cfg);
+
 /* class_names of a file as a list without items where it has none. DATA. Release it in any case. */
 status weights_class_names(json_pairs *out, const safetensors *file);
 

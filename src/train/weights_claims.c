@@ -173,9 +173,7 @@ static void check_order(conflicts *c, const safetensors *file, const config *cfg
                      text_is_choice("RGB|BGR", said) ? said : NULL);
 }
 
-/* Files of torchvision and timm say nothing; what they were made for is known. Others of that kind are legal, so they are
- * taken, but not without a word: wrong settings cost accuracy and nothing else shows it. */
-static void warn_of_silence(const safetensors *file, const config *cfg) {
+void weights_warn_of_silence(const safetensors *file, const config *cfg) {
     static const double mean[] = {123.675, 116.28, 103.53}, std[] = {58.395, 57.12, 57.375};
     static const char *const claims[] = {"input_order", "pixel_mean", "pixel_std", "stride_place"};
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++)
@@ -233,6 +231,15 @@ status weights_class_names(json_pairs *out, const safetensors *file) {
     return s == STATUS_OK ? s : error_prefix(s, "%s: __metadata__", safetensors_path(file));
 }
 
+/* A list of classes for a message, as many as fit. */
+enum { CLASS_LIST_TEXT = 640 };
+static void append_class(char text[CLASS_LIST_TEXT], size_t *used, int index, int count, const char *name) {
+    if (*used + strlen(name) + 8 < CLASS_LIST_TEXT)
+        append(text, CLASS_LIST_TEXT, used, index ? ", %s" : "%s", name);
+    else if (index == 0 || index == count - 1)
+        append(text, CLASS_LIST_TEXT, used, ", ...");
+}
+
 static status check_classes(const safetensors *file, const weights_classes *classes) {
     const char *said_ids = safetensors_metadata(file, "class_ids");
     if (!classes || !classes->names || !safetensors_metadata(file, "class_names")) return STATUS_OK;
@@ -243,10 +250,20 @@ static status check_classes(const safetensors *file, const weights_classes *clas
         if (s != STATUS_OK) s = error_prefix(s, "%s: __metadata__", safetensors_path(file));
     }
     char said[128], set[128];
-    if (s == STATUS_OK && find_other_class(said, set, file, classes, &names, &ids))
-        s = error_set(STATUS_DATA, "use the annotations or the weights that belong together",
-                      "%s: made for other classes (class_names): in the file %s, in the data set %s",
-                      safetensors_path(file), said, set);
+    if (s == STATUS_OK && find_other_class(said, set, file, classes, &names, &ids)) {
+        char in_file[CLASS_LIST_TEXT], in_set[CLASS_LIST_TEXT];
+        size_t file_used = 0, set_used = 0;
+        for (int i = 0; i < names.count; i++)
+            append_class(in_file, &file_used, i, names.count, names.items[i].value);
+        for (int i = 0; i < classes->count; i++)
+            append_class(in_set, &set_used, i, classes->count, classes->names[i]);
+        s = error_set(
+            STATUS_DATA, "use the annotations or the weights that belong together",
+            "%s: made for other classes (class_names): in the file %s, in the data set %s; all %d in the "
+            "file: %s; all %d in the data set: %s",
+            safetensors_path(file), said, set, names.count, names.count ? in_file : "none", classes->count,
+            classes->count ? in_set : "none");
+    }
     json_pairs_release(&names);
     json_pairs_release(&ids);
     return s;
@@ -264,6 +281,5 @@ status weights_check_claims(const safetensors *file, const config *cfg, const we
     check_norm(&found, file, cfg);
     check_eps(&found, file, cfg);
     RETURN_IF_ERROR(refuse(file, &found));
-    if (use != WEIGHTS_EXACT_OWN_INPUT) warn_of_silence(file, cfg);
     return use == WEIGHTS_START ? STATUS_OK : check_classes(file, classes);
 }

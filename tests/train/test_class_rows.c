@@ -229,6 +229,8 @@ static void elsewhere_the_list_must_be_the_same(void **state) {
     assert_int_equal(weights_load(&report, &store, "classes.safetensors", &cfg, &classes, WEIGHTS_EXACT),
                      STATUS_DATA);
     assert_non_null(strstr(error_cause(), "class_names"));
+    assert_non_null(strstr(error_cause(), "all 3 in the file: date, fig, hazelnut;"));
+    assert_non_null(strstr(error_cause(), "all 3 in the data set: hazelnut, date, fig"));
     for (int64_t i = 0; i < store.total; i++) assert_true(store.values[i] == START);
     param_store_release(&store);
 }
