@@ -149,6 +149,27 @@ status json_pairs_parse(json_pairs *out, const char *name, const char *text, siz
     return refuse_twins(out, name);
 }
 
+status json_pairs_parse_lines(int64_t *unread, json_pairs_line add, void *context, const char *text,
+                              size_t size) {
+    *unread = 0;
+    for (size_t at = 0; at < size;) {
+        const char *end = memchr(text + at, '\n', size - at);
+        size_t length = end ? (size_t)(end - text) - at : size - at;
+        json_pairs line = {0};
+        status s = length ? json_pairs_parse(&line, "line", text + at, length) : STATUS_OK;
+        if (s == STATUS_DATA) {
+            ++*unread;
+            error_clear();
+            s = STATUS_OK;
+        } else if (s == STATUS_OK && length)
+            s = add(context, &line);
+        json_pairs_release(&line);
+        if (s != STATUS_OK) return s;
+        at += length + 1;
+    }
+    return STATUS_OK;
+}
+
 void json_pairs_release(json_pairs *pairs) {
     for (int i = 0; i < pairs->count; i++) {
         free(pairs->items[i].path);
@@ -158,29 +179,42 @@ void json_pairs_release(json_pairs *pairs) {
     *pairs = (json_pairs){0};
 }
 
-const char *json_pairs_get(const json_pairs *pairs, const char *path) {
+static const json_pair *find_pair(const json_pairs *pairs, const char *path) {
     for (int i = 0; i < pairs->count; i++)
-        if (strcmp(pairs->items[i].path, path) == 0) return pairs->items[i].value;
+        if (strcmp(pairs->items[i].path, path) == 0) return &pairs->items[i];
     return NULL;
 }
 
-bool json_pairs_i64(int64_t *out, const json_pairs *pairs, const char *path) {
-    const char *text = json_pairs_get(pairs, path);
-    if (!text || !*text) return false;
+const char *json_pairs_get(const json_pairs *pairs, const char *path) {
+    const json_pair *pair = find_pair(pairs, path);
+    return pair ? pair->value : NULL;
+}
+
+bool json_pair_i64(int64_t *out, const json_pair *pair) {
+    if (!*pair->value) return false;
     char *end;
     errno = 0;
-    long long value = strtoll(text, &end, 10);
+    long long value = strtoll(pair->value, &end, 10);
     if (errno || *end) return false;
     *out = value;
     return true;
 }
 
-bool json_pairs_f64(double *out, const json_pairs *pairs, const char *path) {
-    const char *text = json_pairs_get(pairs, path);
-    if (!text || !*text) return false;
+bool json_pair_f64(double *out, const json_pair *pair) {
+    if (!*pair->value) return false;
     char *end;
-    double value = strtod(text, &end);
+    double value = strtod(pair->value, &end);
     if (*end || !isfinite(value)) return false;
     *out = value;
     return true;
+}
+
+bool json_pairs_i64(int64_t *out, const json_pairs *pairs, const char *path) {
+    const json_pair *pair = find_pair(pairs, path);
+    return pair && json_pair_i64(out, pair);
+}
+
+bool json_pairs_f64(double *out, const json_pairs *pairs, const char *path) {
+    const json_pair *pair = find_pair(pairs, path);
+    return pair && json_pair_f64(out, pair);
 }

@@ -26,6 +26,12 @@ typedef struct json_pairs {
 status json_pairs_parse(json_pairs *out, const char *name, const char *text, size_t size);
 void json_pairs_release(json_pairs *pairs);
 
+/* JSON Lines: calls `add` with each line that is a document, in order, and counts the others (empty ones aside) in
+ * *unread. Stops at the first call that fails, with its code; OS. */
+typedef status (*json_pairs_line)(void *context, const json_pairs *line);
+status json_pairs_parse_lines(int64_t *unread, json_pairs_line add, void *context, const char *text,
+                              size_t size);
+
 /* Value of a path, NULL where there is none. */
 const char *json_pairs_get(const json_pairs *pairs, const char *path);
 
@@ -34,5 +40,9 @@ bool json_pairs_i64(int64_t *out, const json_pairs *pairs, const char *path);
 
 /* The value as a finite number; false where it is absent or something else. */
 bool json_pairs_f64(double *out, const json_pairs *pairs, const char *path);
+
+/* The same of a pair at hand. */
+bool json_pair_i64(int64_t *out, const json_pair *pair);
+bool json_pair_f64(double *out, const json_pair *pair);
 
 #endif

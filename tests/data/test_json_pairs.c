@@ -75,10 +75,35 @@ static void broken_documents_are_refused(void **state) {
     free(text);
 }
 
+/* Sums the numbers "n" of the lines; refuses a line with "stop". */
+static status add_number(void *context, const json_pairs *line) {
+    int64_t n;
+    if (json_pairs_get(line, "stop")) return error_set(STATUS_IO, "", "stopped");
+    if (json_pairs_i64(&n, line, "n")) *(int64_t *)context += n;
+    return STATUS_OK;
+}
+
+static void lines_are_read_one_by_one(void **state) {
+    (void)state;
+    static const char lines[] =
+        "{\"n\": 1}\n\n{\"n\": 10, \"n\": 5}\n{\"n\": 100}\n{\"n\": \n7\n{\"n\": 1000}";
+    int64_t sum = 0, unread = -1;
+    assert_int_equal(json_pairs_parse_lines(&unread, add_number, &sum, lines, sizeof lines - 1), STATUS_OK);
+    assert_int_equal(sum, 1101);
+    assert_int_equal(unread, 2);
+    assert_string_equal(error_cause(), "");
+    static const char stopping[] = "{\"n\": 1}\n{\"stop\": 1}\n{\"n\": 1}\n";
+    assert_int_equal(json_pairs_parse_lines(&unread, add_number, &sum, stopping, sizeof stopping - 1),
+                     STATUS_IO);
+    assert_int_equal(sum, 1102);
+    assert_int_equal(json_pairs_parse_lines(&unread, add_number, &sum, "", 0), STATUS_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paths_name_every_value),
         cmocka_unit_test(broken_documents_are_refused),
+        cmocka_unit_test(lines_are_read_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
