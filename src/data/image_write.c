@@ -117,7 +117,8 @@ static void encode_jpeg(jpeg_writer *w, const uint8_t *pixels, int height, int w
     jpeg_finish_compress(encoder);
 }
 
-status image_write_jpeg(const char *path, const uint8_t *pixels, int height, int width, int quality) {
+status image_encode_jpeg(uint8_t **out, size_t *size, const uint8_t *pixels, int height, int width,
+                         int quality) {
     CHECK(height >= 1 && width >= 1 && height <= JPEG_MAX_DIMENSION && width <= JPEG_MAX_DIMENSION,
           "a JPEG of %d x %d pixels", width, height);
     jpeg_writer w = {0};
@@ -131,8 +132,18 @@ status image_write_jpeg(const char *path, const uint8_t *pixels, int height, int
         s = STATUS_OK;
     }
     jpeg_destroy_compress(&w.encoder);
-    s = s == STATUS_OK ? write_beside(path, w.bytes, w.size)
-                       : error_set(s, NULL, "no memory to write %s", path);
+    *out = s == STATUS_OK ? w.bytes : NULL;
+    *size = s == STATUS_OK ? w.size : 0;
+    if (s == STATUS_OK) return s;
     free(w.bytes);
+    return error_set(s, NULL, "no memory for a JPEG of %d x %d pixels", width, height);
+}
+
+status image_write_jpeg(const char *path, const uint8_t *pixels, int height, int width, int quality) {
+    uint8_t *bytes;
+    size_t size;
+    status s = image_encode_jpeg(&bytes, &size, pixels, height, width, quality);
+    s = s == STATUS_OK ? write_beside(path, bytes, size) : error_prefix(s, "%s", path);
+    free(bytes);
     return s;
 }

@@ -4,6 +4,7 @@
 #ifndef DATA_IMAGE_WRITE_H
 #define DATA_IMAGE_WRITE_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include "base/status.h"
 
@@ -11,5 +12,9 @@ status image_write_png(const char *path, const uint8_t *pixels, int height, int 
 
 /* quality 1..100; 4:2:0, baseline. */
 status image_write_jpeg(const char *path, const uint8_t *pixels, int height, int width, int quality);
+
+/* The bytes of that file, for use inside of others; free(*out). OS. */
+status image_encode_jpeg(uint8_t **out, size_t *size, const uint8_t *pixels, int height, int width,
+                         int quality);
 
 #endif
