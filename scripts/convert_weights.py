@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Converts weights of other programs to safetensors with torchvision's names, which `maskrcnn --weights` reads.
 
-usage: convert_weights.py IN OUT.safetensors [--class-names NAMES] [--config config.yaml]
+usage: convert_weights.py IN OUT.safetensors [--class-names NAMES] [--drop-unnamed] [--config config.yaml]
                           [--input-order RGB|BGR] [--pixel-mean A,B,C] [--pixel-std A,B,C]
                           [--stride-place 1x1|3x3] [--norm-eps E]
 
@@ -18,7 +18,8 @@ program compares it with its configuration. It is taken from the options, else f
 else from the file, else from what models of this kind usually are; what is recorded is printed. A detectron2 model that
 began from torchvision's ResNet is not the usual one: give its --config, or --input-order, --pixel-mean, --pixel-std and
 --stride-place. NAMES is a text file with a class on each line, without the background (configs/coco_classes.txt), or
-A,B,C.
+A,B,C. torchvision's 90 classes of COCO (configs/coco_classes_91.txt) count ten ids that no object has, named N/A:
+--drop-unnamed leaves their rows out, so that the 80 others remain, in the order of COCO's annotations.
 
 Needs numpy and safetensors, torch for .pth files, PyYAML for --config. Pickles may run code: only numpy arrays are let
 through.
@@ -201,6 +202,16 @@ def check_rows(arrays):
     return len(score) - 1
 
 
+def drop_unnamed(arrays, names):
+    """Leaves out the rows of classes without a name; returns the names that stay."""
+    blocks = np.array([0] + [i + 1 for i, name in enumerate(names) if name != 'N/A'])
+    for predictor, rows in PREDICTORS.items():
+        for name in (f'{predictor}.weight', f'{predictor}.bias'):
+            if name in arrays:
+                arrays[name] = np.ascontiguousarray(arrays[name][(blocks[:, None] * rows + np.arange(rows)).ravel()])
+    return [name for name in names if name != 'N/A']
+
+
 def usual_claims(kind, content, source, arrays, digest):
     """What a file says itself, or what models of its kind usually are."""
     has_heads = any(n.startswith('rpn.') for n in arrays)
@@ -262,6 +273,7 @@ def main():
     parser.add_argument('input')
     parser.add_argument('output')
     parser.add_argument('--class-names')
+    parser.add_argument('--drop-unnamed', action='store_true')
     parser.add_argument('--config')
     parser.add_argument('--input-order', choices=('RGB', 'BGR'))
     parser.add_argument('--pixel-mean')
@@ -269,7 +281,10 @@ def main():
     parser.add_argument('--stride-place', choices=('1x1', '3x3'))
     parser.add_argument('--norm-eps', type=float)
     options = parser.parse_args()
-    content, digest = load(options.input)
+    try:
+        content, digest = load(options.input)
+    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        sys.exit(f'{options.input}: {error}')
     source = arrays_of(content)
     if not source:
         sys.exit(f'{options.input}: holds no arrays')
@@ -296,6 +311,9 @@ def main():
         names = class_names(os.path.join(CONFIGS, 'coco_classes_91.txt'))
     if names and classes != len(names):
         sys.exit(f'--class-names: {len(names)} names, but {options.input} has {classes or "no"} classes')
+    if names and options.drop_unnamed:
+        names = drop_unnamed(arrays, names)
+        classes = check_rows(arrays)
     claims = usual_claims(kind, content, source, arrays, digest)
     if options.config:
         claims.update(claims_of_config(options.config))

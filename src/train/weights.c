@@ -261,10 +261,12 @@ static void log_classes(const match *m, const weights_classes *classes) {
 }
 
 static void log_report(const match *m, const weights_report *r, const weights_classes *classes) {
+    char in_part[32] = "";
+    if (r->copied) snprintf(in_part, sizeof in_part, ", %d in part", r->copied);
     log_info("weights",
-             "%s: %d tensors (%lld values) loaded, %d kept their start value, %d of the file ignored",
-             safetensors_path(m->file), r->loaded, (long long)r->loaded_values, r->kept + r->restarted,
-             r->ignored);
+             "%s: %d tensors (%lld values) loaded%s, %d kept their start value, %d of the file ignored",
+             safetensors_path(m->file), r->loaded, (long long)r->loaded_values, in_part,
+             r->kept + r->restarted, r->ignored);
     if (m->missing.count) log_info("weights", "not in the file, start value kept: %s", m->missing.text);
     if (m->restarted.count)
         log_info("weights", "of %s, start anew: %s",
