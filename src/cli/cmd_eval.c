@@ -1,4 +1,4 @@
-/* maskrcnn eval: COCO's scores of a results file. */
+/* maskrcnn eval: COCO's scores of weights on a data set, or of a results file. */
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -10,30 +10,33 @@
 #include "base/thread_pool.h"
 #include "eval/coco_eval.h"
 #include "eval/eval_report.h"
+#include "train/evaluation_job.h"
 
 enum { MAX_LIMIT = 1000000 };
 
 static const cli_option options[] = {
+    {.name = "config", .value = "FILE", .help = "configuration file: evaluates weights on DATASETS.TEST"},
+    {.name = "weights", .value = "FILE", .help = "with --config: safetensors file; replaces MODEL.WEIGHTS"},
+    {.name = "device",
+     .value = "NAME",
+     .help = "with --config: cpu or cuda; default: the GPU where there is one",
+     .choices = "cpu|cuda"},
     {.name = "annotations",
      .value = "GT.json",
-     .help = "ground truth: a COCO annotation file",
-     .required = true},
+     .help = "ground truth of a results file: a COCO annotation file"},
     {.name = "results",
      .value = "DT.json",
-     .help = "detections: a list of objects with image_id, category_id, score and bbox or segmentation, or a "
-             "COCO "
-             "dataset whose annotations have scores",
-     .required = true},
+     .help = "detections to score: a list of objects with image_id, category_id, score and bbox or "
+             "segmentation, or a COCO dataset whose annotations have scores"},
     {.name = "iou-type",
      .value = "TYPE",
-     .help = "bbox compares boxes, segm masks",
-     .choices = "bbox|segm",
-     .required = true},
+     .help = "with --results: bbox compares boxes, segm masks",
+     .choices = "bbox|segm"},
     {.name = "max-dets",
      .value = "N,N,N",
-     .help = "detections of a category in an image that count: AR is given at each, all else at the last; "
-             "1,10,100 "
-             "without it"},
+     .help =
+         "with --results: detections of a category in an image that count: AR is given at each, all else at "
+         "the last; 1,10,100 without it (with --config: TEST.MAX_DETS)"},
     {.name = "json", .value = "OUT", .help = "write the twelve numbers to this file, at full precision"},
     {0},
 };
@@ -67,7 +70,7 @@ static status score(coco_scores scores[COCO_IOU_TYPES], const cli_args *args,
     return s;
 }
 
-static status run(const cli_args *args) {
+static status score_file(const cli_args *args) {
     coco_iou_type type = strcmp(cli_value(args, "iou-type"), "segm") == 0 ? COCO_IOU_SEGM : COCO_IOU_BBOX;
     coco_eval_options eval_options = coco_eval_defaults;
     eval_options.types[type] = true;
@@ -89,21 +92,71 @@ static status run(const cli_args *args) {
     return s;
 }
 
+static status evaluate_weights(const cli_args *args) {
+    config cfg;
+    RETURN_IF_ERROR(cli_load_config(&cfg, args));
+    status s = evaluation_job_run(&cfg, cli_value(args, "json"));
+    config_release(&cfg);
+    return s;
+}
+
+/* The first of the options that was given; NULL: none. */
+static const char *find_given(const cli_args *args, const char *const *names) {
+    for (int i = 0; names[i]; i++)
+        if (cli_value(args, names[i])) return names[i];
+    return NULL;
+}
+
+static const char forms[] = "either --config FILE --weights FILE [KEY VALUE...], or --annotations GT.json "
+                            "--results DT.json --iou-type "
+                            "bbox|segm";
+
+/* The command has two forms; options of one mean nothing in the other. */
+static status run(const cli_args *args) {
+    static const char *const of_config[] = {"config", "weights", "device", NULL}, *const of_file[] = {
+                                                                                      "annotations",
+                                                                                      "results", "iou-type",
+                                                                                      "max-dets", NULL};
+    const char *config_option = find_given(args, of_config), *file_option = find_given(args, of_file);
+    if (config_option && file_option)
+        return error_set(STATUS_USAGE, forms, "eval: --%s and --%s do not go together", config_option,
+                         file_option);
+    if (!config_option && !file_option)
+        return error_set(STATUS_USAGE, forms, "eval: neither --config nor --annotations is given");
+    if (config_option && !cli_value(args, "config"))
+        return error_set(STATUS_USAGE, forms, "eval: --%s needs --config", config_option);
+    if (config_option) return evaluate_weights(args);
+    for (int i = 0; i < 3; i++)
+        if (!cli_value(args, of_file[i]))
+            return error_set(STATUS_USAGE, forms, "eval: --%s is missing", of_file[i]);
+    if (args->override_count > 0)
+        return error_set(STATUS_USAGE, forms, "eval: %.100s: configuration keys need --config",
+                         args->overrides[0]);
+    return score_file(args);
+}
+
 const cli_command cmd_eval = {
     .name = "eval",
-    .summary = "COCO scores of a results file",
+    .summary = "COCO scores of weights on a data set, or of a results file",
     .usage =
-        "--annotations GT.json --results DT.json --iou-type bbox|segm [--max-dets 1,10,100] [--json OUT]",
+        "--config FILE --weights FILE [--json OUT] [KEY VALUE...] | --annotations GT.json --results DT.json "
+        "--iou-type bbox|segm [--max-dets 1,10,100] [--json OUT]",
     .details =
-        "Prints the twelve numbers of pycocotools' COCOeval, equal to it, and the AP of each category in "
-        "percent. "
-        "-1 stands where there is nothing to average; lines with n/a say why. With segm a detection's area "
-        "is that of its mask, also "
-        "where the result has a box besides.",
+        "With --config: detects in the images of DATASETS.TEST, under mpirun on all ranks, and writes "
+        "coco_instances_results.json, evaluations.json and pictures to OUTPUT_DIR. The weights must fit the "
+        "configuration, and their classes the data set's. With --results: scores that file alone. Both print "
+        "the "
+        "twelve numbers of pycocotools' COCOeval, equal to it, and the AP of each category in percent. -1 "
+        "stands "
+        "where there is nothing to average; lines with n/a say why. With segm a detection's area is that of "
+        "its "
+        "mask, also where the result has a box besides.",
     .examples =
-        {"maskrcnn eval --annotations instances_val2017.json --results results.json --iou-type segm",
-         "maskrcnn eval --annotations val.json --results boxes.json --iou-type bbox --json scores.json",
-         "maskrcnn eval --annotations val.json --results coco_with_scores.json --iou-type bbox"},
+        {"mpirun -n 2 maskrcnn eval --config output/config.yaml --weights output/model_final.safetensors "
+         "DATASETS.TEST val.json:images",
+         "maskrcnn eval --annotations instances_val2017.json --results results.json --iou-type segm",
+         "maskrcnn eval --annotations val.json --results boxes.json --iou-type bbox --json scores.json"},
     .options = options,
+    .overrides = true,
     .run = run,
 };
