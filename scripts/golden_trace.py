@@ -299,7 +299,7 @@ def write(path, arrays, metadata):
     header, at = {'__metadata__': metadata}, 0
     arrays = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
     for name, a in arrays:
-        header[name] = {'dtype': {'float64': 'F64', 'float32': 'F32', 'int32': 'I32'}[a.dtype.name], 'shape': list(a.shape), 'data_offsets': [at, at + a.nbytes]}
+        header[name] = {'dtype': {'float64': 'F64', 'float32': 'F32', 'int32': 'I32', 'uint8': 'U8'}[a.dtype.name], 'shape': list(a.shape), 'data_offsets': [at, at + a.nbytes]}
         at += a.nbytes
     text = json.dumps(header, separators=(',', ':')).encode()
     text += b' ' * (-len(text) % 8)

@@ -171,6 +171,20 @@ def trace_detectron2(options):
     write_all(path, options.configs, range(1, options.seeds + 1))
 
 
+@fixture(lambda p: p.add_argument('--seeds', type=int, default=60, help='seeds to try for each case'))
+def predict(options):
+    """Detections of small models, see golden_predict.py. Needs torch and torchvision."""
+    from golden_predict import write_all
+    write_all(path, range(1, options.seeds + 1))
+
+
+@fixture(add_trace_options)
+def predict_detectron2(options):
+    """The same by detectron2's recipes, see golden_predict_detectron2.py. Needs detectron2 besides."""
+    from golden_predict_detectron2 import write_all
+    write_all(path, options.configs, range(1, options.seeds + 1))
+
+
 @fixture()
 def state_dicts(options):
     """Names and shapes of torchvision's Mask R-CNN R50-FPN with 91 classes, with frozen batch norm and with group norm. Needs torchvision."""

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # From a clean machine to a trained model in one command: installs what is missing, builds, makes a data set of shapes, trains
-# a small Mask R-CNN on it for 500 iterations with two ranks, and prints the throughput. Minutes on two cores.
+# a small Mask R-CNN on it for 500 iterations with two ranks, evaluates it on images it has not seen, draws what it finds
+# there, and says where everything is. Under a minute on two cores once the packages are there.
 #
 # usage: quickstart.sh [KEY VALUE...]      e.g. quickstart.sh SOLVER.MAX_ITER 100
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ranks=2
-images=64
+train_images=128
+validation_images=24
 out=output/quickstart
 
 scripts/install_deps.sh
@@ -16,7 +18,8 @@ cmake --build build
 
 rm -rf "$out"
 mkdir -p "$out"
-build/maskrcnn synth --out "$out/data" --images "$images" --seed 1
+build/maskrcnn synth --out "$out/train" --images "$train_images" --seed 1
+build/maskrcnn synth --out "$out/validation" --images "$validation_images" --seed 2
 
 launch=(mpirun -n "$ranks" --bind-to none)
 [ "$(id -u)" != 0 ] || launch+=(--allow-run-as-root)
@@ -51,6 +54,16 @@ max_iter() {
 
 "${launch[@]}" build/maskrcnn train --config configs/quickstart.yaml "$@" | show "$@"
 
+summary() {
+  grep -o "$1" "$out/run/log.txt" | tail -n 1 || true
+}
 echo
-grep -o 'throughput over iterations.*' "$out/run/log.txt" | tail -n 1 || true
-echo "The trained model: $out/run/model_final.safetensors; its log: $out/run/log.txt"
+summary 'throughput over iterations.*'
+summary 'box AP: .*'
+summary 'mask AP: .*'
+cat <<END
+The report, with curves and pictures: $out/run/report.html
+Ground truth beside what the model finds: $out/run/pictures/
+Results of the validation images: $out/run/coco_instances_results.json (annotations: $out/validation/annotations.json)
+The trained model: $out/run/model_final.safetensors; its log: $out/run/log.txt
+END

@@ -69,6 +69,11 @@ void comm_gather(comm *c, void *out, const void *record, size_t record_size) {
     c->ops->gather(c, out, record, record_size);
 }
 
+void comm_gather_bytes(comm *c, void *out, const size_t *sizes, const void *bytes, size_t size) {
+    CHECK(c->env.rank != 0 || sizes[0] == size, "rank 0 has %zu bytes, not %zu", size, sizes[0]);
+    c->ops->gather_bytes(c, out, sizes, bytes, size);
+}
+
 status comm_agree(comm *c, status mine) {
     /* Highest for the lowest failing rank; 0 when nobody failed. */
     int32_t worst = mine == STATUS_OK ? 0 : (c->env.size - c->env.rank) * 256 + (int32_t)mine;

@@ -61,6 +61,11 @@ void comm_barrier(comm *c);
  * NULL. */
 void comm_gather(comm *c, void *out, const void *record, size_t record_size);
 
+/* Rank 0's `out` gets every rank's bytes one after another, in order of ranks; sizes [comm_size] says how many each has
+ * (rank 0 learns them through comm_gather). `size` is this rank's own, up to any size. Others may pass NULL for `out` and
+ * `sizes`. */
+void comm_gather_bytes(comm *c, void *out, const size_t *sizes, const void *bytes, size_t size);
+
 /* Joins the outcomes of a step that may fail on one rank only: OK if it is OK on all, else on every rank the
  * status of the lowest failing rank. That rank keeps its error text; the others' is cleared, so that one
  * message is printed. */

@@ -16,6 +16,7 @@ typedef struct comm_ops {
     void (*broadcast)(comm *c, void *bytes, size_t size, int root);
     void (*barrier)(comm *c);
     void (*gather)(comm *c, void *out, const void *record, size_t record_size);
+    void (*gather_bytes)(comm *c, void *out, const size_t *sizes, const void *bytes, size_t size);
     void (*abort)(comm *c, int exit_code);
 } comm_ops;
 

@@ -33,7 +33,8 @@ enum {
     POLLS_BEFORE_SLEEP = 64,
     FIRST_SLEEP_NS = 5000,
     LONGEST_SLEEP_NS = 100000,
-    BROADCAST_BLOCK = 1 << 30 /* MPI counts are ints */
+    BROADCAST_BLOCK = 1 << 30, /* MPI counts are ints */
+    GATHER_BLOCK = 64 << 20    /* of one rank's bytes at a time */
 };
 
 typedef struct queued_sum {
@@ -211,6 +212,29 @@ static void mpi_gather(comm *c, void *out, const void *record, size_t record_siz
     wait_all(1, &request);
 }
 
+/* Rank 0 takes one rank after another, so that it needs no room but `out`. */
+static void mpi_gather_bytes(comm *c, void *out, const size_t *sizes, const void *bytes, size_t size) {
+    MPI_Comm control = ((comm_mpi *)c)->control;
+    MPI_Request request;
+    if (c->env.rank != 0) {
+        for (size_t at = 0; at < size; at += GATHER_BLOCK) {
+            size_t n = size - at < GATHER_BLOCK ? size - at : GATHER_BLOCK;
+            MPI_Isend((const char *)bytes + at, (int)n, MPI_BYTE, 0, 0, control, &request);
+            wait_all(1, &request);
+        }
+        return;
+    }
+    if (size) memcpy(out, bytes, size);
+    char *to = (char *)out + size;
+    for (int rank = 1; rank < c->env.size; to += sizes[rank++]) {
+        for (size_t at = 0; at < sizes[rank]; at += GATHER_BLOCK) {
+            size_t n = sizes[rank] - at < GATHER_BLOCK ? sizes[rank] - at : GATHER_BLOCK;
+            MPI_Irecv(to + at, (int)n, MPI_BYTE, rank, 0, control, &request);
+            wait_all(1, &request);
+        }
+    }
+}
+
 static void mpi_abort(comm *c, int exit_code) {
     (void)c;
     MPI_Abort(MPI_COMM_WORLD, exit_code);
@@ -255,6 +279,7 @@ static const comm_ops mpi_ops = {
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,
     .gather = mpi_gather,
+    .gather_bytes = mpi_gather_bytes,
     .abort = mpi_abort,
 };
 

@@ -40,6 +40,11 @@ static void single_gather(comm *c, void *out, const void *record, size_t record_
     if (record_size) memcpy(out, record, record_size);
 }
 
+static void single_gather_bytes(comm *c, void *out, const size_t *sizes, const void *bytes, size_t size) {
+    (void)c, (void)sizes;
+    if (size) memcpy(out, bytes, size);
+}
+
 static void single_abort(comm *c, int exit_code) {
     (void)c, (void)exit_code;
 }
@@ -55,6 +60,7 @@ static const comm_ops single_ops = {
     .broadcast = single_broadcast,
     .barrier = single_barrier,
     .gather = single_gather,
+    .gather_bytes = single_gather_bytes,
     .abort = single_abort,
 };
 

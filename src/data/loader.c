@@ -119,6 +119,10 @@ static void finish_place(loader *l, int64_t ticket) {
         fail_place(p, header->outcome, header->cause);
         return;
     }
+    if (l->options.keep_bad) {
+        p->state = PLACE_READY;
+        return;
+    }
     l->known[p->image] |= IMAGE_KNOWN_BAD;
     log_warn("data", "bad image, another one takes its place: %s", header->cause);
     replace_image(l, p);
@@ -319,7 +323,17 @@ static loader_sample sample_of(loader *l, int64_t ticket) {
     const place *p = place_of(l, ticket);
     const uint8_t *slot = shared_ring_slot(&l->ring, (int)(ticket % l->ring.slots));
     const sample_header *h = (const sample_header *)(const void *)slot;
-    return (loader_sample){.image_id = dataset_image(l->data, p->image)->id,
+    const coco_image *record = dataset_image(l->data, p->image);
+    if (h->outcome != STATUS_OK) /* the header holds the cause alone */
+        return (loader_sample){.image_id = record->id,
+                               .image = p->image,
+                               .part = dataset_image_part(l->data, p->image),
+                               .epoch = p->epoch,
+                               .file_name = dataset_file_name(l->data, p->image),
+                               .height = record->height,
+                               .width = record->width,
+                               .cause = h->cause};
+    return (loader_sample){.image_id = record->id,
                            .image = p->image,
                            .part = dataset_image_part(l->data, p->image),
                            .epoch = p->epoch,

@@ -6,8 +6,8 @@
  * worker_nursery.h). The dataset must be open by then and outlive it. With 0 workers everything happens
  * inside loader_next on the calling thread.
  *
- * A bad image (missing, damaged, of another size than its annotations say) is replaced by another one that is
- * a function of (seed, epoch, image id, attempt); each is named once as a warning and counted. When more than
+ * A bad image (missing, damaged, of another size than its annotations say) is replaced (unless keep_bad is set)
+ * by another one that is a function of (seed, epoch, image id, attempt); each is named once as a warning and counted. When more than
  * two different images and more than `bad_share` of the different images tried so far are bad, loader_next
  * returns STATUS_DATA naming them. A sample on which three workers died is STATUS_DATA naming its file. A
  * worker that makes no sample for `stall_seconds` is killed and replaced. Not thread-safe. */
@@ -33,7 +33,9 @@ typedef struct loader_options {
     bool masks;               /* MODEL.MASK_ON */
     bool bitmap_masks;        /* INPUT.MASK_FORMAT bitmask */
     double bad_share;         /* 0.01: stop above 1 % */
-    double stall_seconds;     /* 0 means 60 */
+    bool
+        keep_bad; /* deliver a bad image as itself, without pixels and objects, instead of another one, and say nothing */
+    double stall_seconds; /* 0 means 60 */
 } loader_options;
 
 /* One sample. All memory belongs to the loader and stays as it is until loader_release_batch. */
@@ -44,7 +46,8 @@ typedef struct loader_sample {
     uint32_t epoch;
     const char *file_name;
     int32_t height, width;
-    const uint8_t *pixels; /* u8 [height,width,3] RGB, upright, original size */
+    const uint8_t *pixels; /* u8 [height,width,3] RGB, upright, original size; NULL: a bad image (keep_bad) */
+    const char *cause;     /* why it is bad; NULL for a good one */
     int32_t resized_height, resized_width;
     bool flip;     /* after resizing, horizontally */
     bool replaced; /* stands for a bad image */

@@ -52,7 +52,7 @@ extern const char
 
 typedef struct detector detector;
 
-/* `model` is borrowed; its parameters may change between runs, their memory may not move. CONFIG: sizes beyond what the ops
+/* The thread pool has its final size before. `model` is borrowed; its parameters may change between runs, their memory may not move. CONFIG: sizes beyond what the ops
  * can count. OS. */
 status detector_new(detector **out, mask_rcnn *model, device *dev, const detector_spec *spec);
 void detector_free(detector *d); /* NULL may be freed */

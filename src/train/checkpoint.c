@@ -132,6 +132,30 @@ status checkpoint_set_aside(const char *output_dir) {
     return STATUS_OK;
 }
 
+static void write_best(json_writer *json, const checkpoint_best *best) {
+    if (!best->number[0]) return;
+    json_write_key(json, "best_number");
+    json_write_string(json, best->number);
+    json_write_key(json, "best_iteration");
+    json_write_i64(json, best->iteration);
+    json_write_key(json, "best_value");
+    json_write_f64(json, best->iteration < 0 ? 0 : best->value);
+    json_write_key(json, "evaluations_since_best");
+    json_write_i64(json, best->since);
+}
+
+/* False when it is damaged; a state of a run that did not evaluate has none. */
+static bool read_best(checkpoint_best *best, const json_pairs *pairs) {
+    const char *number = json_pairs_get(pairs, "best_number");
+    *best = (checkpoint_best){.iteration = -1};
+    if (!number) return true;
+    snprintf(best->number, sizeof best->number, "%s", number);
+    return strlen(number) < sizeof best->number &&
+           json_pairs_i64(&best->iteration, pairs, "best_iteration") &&
+           json_pairs_f64(&best->value, pairs, "best_value") &&
+           json_pairs_i64(&best->since, pairs, "evaluations_since_best") && best->since >= 0;
+}
+
 static status write_state(const char *folder, const checkpoint_state *state) {
     char path[PATH_MAX], seed[24];
     RETURN_IF_ERROR(path_join(path, folder, "state.json"));
@@ -150,6 +174,7 @@ static status write_state(const char *folder, const checkpoint_state *state) {
     json_write_string(&json, seed);
     json_write_key(&json, "config_digest");
     json_write_string(&json, state->config_digest);
+    write_best(&json, &state->best);
     json_write_end_object(&json);
     json_write_newline(&json);
     status s = json_write_finish(&json);
@@ -173,16 +198,20 @@ status checkpoint_read_state(checkpoint_state *state, const char *folder) {
         *state = (checkpoint_state){0};
         errno = 0;
         if (seed) state->seed = strtoull(seed, &end, 10);
-        bool is_good =
-            seed && *seed && !*end && !errno && digest && strlen(digest) < sizeof state->config_digest &&
-            json_pairs_i64(&state->iteration, &pairs, "iteration") &&
-            json_pairs_i64(&state->images, &pairs, "images") &&
-            json_pairs_i64(&state->skipped_images, &pairs, "skipped_images") && state->iteration >= 0;
+        bool is_good = seed && *seed && !*end && !errno && digest &&
+                       strlen(digest) < sizeof state->config_digest &&
+                       json_pairs_i64(&state->iteration, &pairs, "iteration") &&
+                       json_pairs_i64(&state->images, &pairs, "images") &&
+                       json_pairs_i64(&state->skipped_images, &pairs, "skipped_images") &&
+                       state->iteration >= 0 && read_best(&state->best, &pairs);
         if (is_good)
             strcpy(state->config_digest, digest);
         else
-            s = error_set(STATUS_DATA, "resume from another checkpoint",
-                          "%s: iteration, images, skipped_images, seed or config_digest is missing", path);
+            s = error_set(
+                STATUS_DATA, "resume from another checkpoint",
+                "%s: iteration, images, skipped_images, seed, config_digest or part of what is said of "
+                "the best checkpoint is missing",
+                path);
     }
     json_pairs_release(&pairs);
     return s;
@@ -215,14 +244,14 @@ static void remove_checkpoint(const char *folder, int64_t iteration) {
         log_warn("checkpoint", "cannot remove the old checkpoint %s: %s", path, strerror(errno));
 }
 
-/* Keeps the newest `keep` checkpoints up to this iteration. Later ones, of a run that this one went back
+/* Keeps the newest `keep` checkpoints up to this iteration, and the best (-1: there is none). Later ones, of a run that this one went back
  * behind, are not this run's to remove. */
-static void remove_old(const char *folder, int64_t iteration, int keep) {
+static void remove_old(const char *folder, int64_t iteration, int64_t best, int keep) {
     listing list;
     int seen = 0;
     if (list_checkpoints(&list, folder, false) == STATUS_OK && keep > 0)
         for (int i = 0; i < list.count; i++)
-            if (list.iterations[i] <= iteration && ++seen > keep)
+            if (list.iterations[i] <= iteration && ++seen > keep && list.iterations[i] != best)
                 remove_checkpoint(folder, list.iterations[i]);
     free(list.iterations);
 }
@@ -248,7 +277,7 @@ static status publish(const char *folder, const char *temporary, const checkpoin
     int size = snprintf(text, sizeof text, "checkpoints/" FINISHED "%07lld\n", (long long)state->iteration);
     RETURN_IF_ERROR(write_file_atomic(pointer, text, (size_t)size));
     log_info("checkpoint", "saved %s", path);
-    remove_old(folder, state->iteration, source->keep);
+    remove_old(folder, state->iteration, state->best.number[0] ? state->best.iteration : -1, source->keep);
     return STATUS_OK;
 }
 

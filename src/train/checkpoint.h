@@ -16,12 +16,21 @@
 
 #include <limits.h>
 
+/* The best checkpoint so far, by a number that evaluations gave. */
+typedef struct checkpoint_best {
+    char number[32];   /* as in TEST.KEEP_BEST; "": no evaluation so far */
+    double value;      /* where iteration >= 0 */
+    int64_t iteration; /* its last finished one; -1: none so far */
+    int64_t since;     /* evaluations in a row that were not better */
+} checkpoint_best;
+
 typedef struct checkpoint_state {
     int64_t iteration;      /* the last finished one, from 0 */
     int64_t images;         /* drawn from the training data so far by all ranks: the loader's position */
     int64_t skipped_images; /* unreadable ones replaced so far */
     uint64_t seed;
     char config_digest[17]; /* hexadecimal; what must be equal for a bit-exact continuation */
+    checkpoint_best best;
 } checkpoint_state;
 
 /* What a checkpoint is made of besides the state. */
@@ -29,7 +38,7 @@ typedef struct checkpoint_source {
     const param_store *store;
     const config *cfg; /* OUTPUT_DIR, and the claims of the weights */
     const weights_classes *classes;
-    int keep; /* newest checkpoints that stay; older ones are removed. 0: all */
+    int keep; /* newest checkpoints that stay; older ones are removed, but not the best. 0: all */
 } checkpoint_source;
 
 /* Makes OUTPUT_DIR/checkpoints and removes what killed runs left there. */

@@ -87,6 +87,18 @@ static status check_register(const config *cfg) {
     return STATUS_OK;
 }
 
+static status check_best(const config *cfg) {
+    const char *number = cfg->TEST_KEEP_BEST;
+    if (cfg->TEST_PATIENCE > 0 && !number[0])
+        return error_set(STATUS_CONFIG, "set TEST.KEEP_BEST, e.g. to bbox/AP, or TEST.PATIENCE 0",
+                         "TEST.PATIENCE = %lld, but TEST.KEEP_BEST names no number to wait for",
+                         (long long)cfg->TEST_PATIENCE);
+    if (strcmp(number, "validation_loss") == 0 && !cfg->TEST_VALIDATION_LOSS)
+        return error_set(STATUS_CONFIG, "set TEST.VALIDATION_LOSS True, or choose another number",
+                         "TEST.KEEP_BEST = validation_loss, but TEST.VALIDATION_LOSS is False");
+    return STATUS_OK;
+}
+
 status config_check(const config *cfg) {
     int levels = cfg->MODEL_RPN_IN_FEATURES.count;
     RETURN_IF_ERROR(check_depth(cfg));
@@ -98,5 +110,6 @@ status config_check(const config *cfg) {
     RETURN_IF_ERROR(check_thresholds(cfg));
     RETURN_IF_ERROR(check_rising("SOLVER.STEPS", &cfg->SOLVER_STEPS));
     RETURN_IF_ERROR(check_rising("TEST.MAX_DETS", &cfg->TEST_MAX_DETS));
+    RETURN_IF_ERROR(check_best(cfg));
     return check_register(cfg);
 }

@@ -5,7 +5,7 @@
 #include "base/file_util.h"
 #include "base/json_write.h"
 #include "base/log.h"
-#include "train/event_log.h"
+#include "train/json_lines.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +21,7 @@ enum {
     ETA_WINDOW = 1000,
     THROUGHPUT_FIRST = 100,
     THROUGHPUT_END = 500,
-    MAX_COLUMNS = METRICS_MAX_LOSSES + 2,
-    METRICS_FILE_LIMIT = 1 << 30
+    MAX_COLUMNS = METRICS_MAX_LOSSES + 2
 };
 
 /* The last values of a number, in a ring. */
@@ -91,55 +90,10 @@ static double history_median(const history *h, double *scratch) {
     return n % 2 ? scratch[n / 2] : 0.5 * (scratch[n / 2 - 1] + scratch[n / 2]);
 }
 
-/* Iteration of a line of metrics.json; -1 if it is not one of our lines. */
-static int64_t line_iteration(const char *line, size_t length) {
-    static const char key[] = "\"iteration\": ";
-    if (length < 2 || line[0] != '{' || line[length - 1] != '}') return -1;
-    const char *found = memmem(line, length, key, sizeof key - 1);
-    if (!found) return -1;
-    char *end;
-    errno = 0;
-    long long iteration = strtoll(found + sizeof key - 1, &end, 10);
-    return end == found + sizeof key - 1 || errno || iteration < 0 ? -1 : iteration;
-}
-
-/* Keeps whole lines of iterations before `start`; returns the new size. */
-static size_t keep_lines(char *text, size_t size, int64_t start, int64_t *cut) {
-    size_t kept = 0;
-    *cut = 0;
-    for (size_t at = 0; at < size;) {
-        char *end = memchr(text + at, '\n', size - at);
-        size_t length = end ? (size_t)(end - text) - at : size - at;
-        int64_t iteration = end ? line_iteration(text + at, length) : -1;
-        if (iteration >= 0 && iteration < start) {
-            memmove(text + kept, text + at, length + 1);
-            kept += length + 1;
-        } else
-            ++*cut;
-        at += length + (end != NULL);
-    }
-    return kept;
-}
-
-static status cut_old_lines(const char *path, int64_t start) {
-    if (access(path, F_OK) != 0) return STATUS_OK;
-    char *text;
-    size_t size;
-    int64_t cut;
-    RETURN_IF_ERROR(read_file(&text, &size, path, METRICS_FILE_LIMIT));
-    size_t kept = keep_lines(text, size, start, &cut);
-    status result = kept == size ? STATUS_OK : write_file_atomic(path, text, kept);
-    free(text);
-    if (result == STATUS_OK && cut)
-        log_info("events", "%s: cut %lld lines that do not come before iteration %lld", path, (long long)cut,
-                 (long long)start);
-    return result;
-}
-
 static status open_files(metrics *m) {
     const char *folder = m->options.output_dir;
     RETURN_IF_ERROR(path_join(m->path, folder, "metrics.json"));
-    RETURN_IF_ERROR(cut_old_lines(m->path, m->options.start_iteration));
+    RETURN_IF_ERROR(json_lines_cut(m->path, m->options.start_iteration));
     m->fd = open(m->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (m->fd < 0) return error_from_output(errno, "create", m->path);
     return event_log_open(&m->events, folder);
@@ -260,14 +214,7 @@ static status write_json(metrics *m, const summary *s) {
     json_write_end_object(w);
     json_write_newline(w);
     RETURN_IF_ERROR(json_write_finish(w));
-    off_t end = lseek(m->fd, 0, SEEK_END);
-    status result = write_all(m->fd, w->text, w->size, m->path);
-    if (result != STATUS_OK) {
-        /* Part of a line must not stand before the next one. */
-        if (end >= 0 && ftruncate(m->fd, end) != 0) return error_from_output(errno, "shorten", m->path);
-        return result;
-    }
-    return fsync(m->fd) == 0 ? STATUS_OK : error_from_output(errno, "sync", m->path);
+    return json_lines_append(m->fd, w->text, w->size, m->path);
 }
 
 static status write_events(metrics *m, const summary *s) {
@@ -288,6 +235,10 @@ static status write_events(metrics *m, const summary *s) {
 
 static void warn_on_error(status result) {
     if (result != STATUS_OK) log_warn("events", "%s; training goes on", error_cause());
+}
+
+void metrics_add_scalars(metrics *m, int64_t iteration, const event_scalar *scalars, int count) {
+    warn_on_error(event_log_write(m->events, iteration, scalars, count));
 }
 
 static void log_throughput(const metrics *m) {

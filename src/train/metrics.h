@@ -18,6 +18,7 @@
 #define TRAIN_METRICS_H
 
 #include "base/status.h"
+#include "train/event_log.h"
 
 #include <stdint.h>
 
@@ -52,6 +53,9 @@ status metrics_open(metrics **out, const metrics_options *options);
  *   throughput over iterations 100-500: X img/s (Y per rank)
  * X = images_per_batch / mean time of the iterations 100..499 (of those since start_iteration). */
 void metrics_add(metrics *m, const metrics_step *step);
+
+/* Writes numbers that are not those of a step to TensorBoard alone. */
+void metrics_add_scalars(metrics *m, int64_t iteration, const event_scalar *scalars, int count);
 
 /* Logs `Overall training speed: N iterations in H:MM:SS (S s / it)` without the first two iterations, and
  * `Total training time: H:MM:SS (H:MM:SS on hooks)`, where hooks is all time outside of steps. */

@@ -1,57 +1,19 @@
 #include "train/train_data.h"
 
 #include "base/check.h"
+#include "train/dataset_config.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* DATASETS.REGISTER: "NAME=ANNOTATIONS.json:IMAGE_DIR" each. The strings of `known` are malloc'ed. */
-static status read_registrations(dataset_registration **known, const config *cfg) {
-    const config_strings *list = &cfg->DATASETS_REGISTER;
-    *known = calloc((size_t)list->count + 1, sizeof **known);
-    if (!*known)
-        return error_set(STATUS_OS, "free some memory", "out of memory for %d dataset names", list->count);
-    for (int i = 0; i < list->count; i++) {
-        const char *equals = strchr(list->values[i], '=');
-        CHECK(equals, "DATASETS.REGISTER: %s passed the configuration's check", list->values[i]);
-        char *annotations, *folder, *name = strndup(list->values[i], (size_t)(equals - list->values[i]));
-        if (!name)
-            return error_set(STATUS_OS, "free some memory", "out of memory for %d dataset names",
-                             list->count);
-        status s = dataset_split_spec(&annotations, &folder, equals + 1);
-        if (s != STATUS_OK) {
-            free(name);
-            return error_prefix(s, "DATASETS.REGISTER");
-        }
-        (*known)[i] = (dataset_registration){.name = name, .annotations = annotations, .image_dir = folder};
-    }
-    return STATUS_OK;
-}
-
-static void free_registrations(dataset_registration *known, int count) {
-    for (int i = 0; known && i < count; i++) {
-        free((char *)known[i].name);
-        free((char *)known[i].annotations);
-        free((char *)known[i].image_dir);
-    }
-    free(known);
-}
 
 static status open_dataset(train_data *d, const config *cfg) {
     const config_strings *specs = &cfg->DATASETS_TRAIN;
     if (specs->count == 0)
         return error_set(STATUS_CONFIG, "add DATASETS.TRAIN ANNOTATIONS.json:IMAGE_DIR to the command",
                          "DATASETS.TRAIN names no dataset");
-    coco_options options = coco_options_default();
-    options.crowd_as_instances = cfg->DATASETS_CROWD_AS_INSTANCES;
-    options.need_masks = cfg->MODEL_MASK_ON;
-    dataset_registration *known = NULL;
-    status s = read_registrations(&known, cfg);
-    if (s == STATUS_OK)
-        s = dataset_open(&d->set, specs->values, specs->count, known, cfg->DATASETS_REGISTER.count, &options);
-    free_registrations(known, cfg->DATASETS_REGISTER.count);
-    return s;
+    coco_options options = dataset_training_options(cfg);
+    return dataset_open_named(&d->set, specs->values, specs->count, cfg, &options);
 }
 
 static status list_classes(train_data *d, const config *cfg) {

@@ -9,9 +9,11 @@
 #include "comm/grad_buckets.h"
 #include "report/run_report.h"
 #include "train/checkpoint.h"
+#include "train/evaluation_report.h"
 #include "train/graph_cache.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
+#include "train/run_evaluation.h"
 #include "train/run_status.h"
 #include "train/schedule.h"
 #include "train/setup.h"
@@ -24,8 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { KEPT_CHECKPOINTS = 2 };
 
 typedef struct trainer {
     config *cfg;
@@ -40,7 +40,10 @@ typedef struct trainer {
     grad_buckets *buckets;
     optimizer *opt;
     schedule rates;
-    metrics *log;              /* rank 0 only */
+    metrics *log; /* rank 0 only */
+    run_evaluation tests;
+    bool stopped_early;
+    char stop_reason[256];
     char checkpoint[PATH_MAX]; /* --resume goes on from it; "" starts anew */
     int64_t first_iteration;   /* of this process: 0, or where it resumed */
     int64_t iteration;         /* the next one to run */
@@ -142,9 +145,8 @@ static status prepare_before_mpi(trainer *t) {
     if (is_first(t)) RETURN_IF_ERROR(make_directories(cfg->OUTPUT_DIR));
     log_info("train", "%d rank%s, %" PRId64 " images per iteration, seed %" PRId64, t->env.size,
              t->env.size == 1 ? "" : "s", cfg->SOLVER_IMS_PER_BATCH, cfg->SEED);
-    if (cfg->DATASETS_TEST.count > 0)
-        log_info("train", "DATASETS.TEST is kept in config.yaml; training does not evaluate");
-    return train_data_open(&t->data, cfg, &t->env);
+    RETURN_IF_ERROR(train_data_open(&t->data, cfg, &t->env));
+    return run_evaluation_open(&t->tests, cfg, &t->env);
 }
 
 static status prepare_output(trainer *t) {
@@ -160,19 +162,27 @@ static status prepare_output(trainer *t) {
     return note_state(t, RUN_STARTING, NULL);
 }
 
+/* Keys of evaluation, and others that change no weights. */
+static bool is_free_key(int key) {
+    static const int free_keys[] = {CONFIG_KEY_OUTPUT_DIR,
+                                    CONFIG_KEY_DATALOADER_NUM_WORKERS,
+                                    CONFIG_KEY_CPU_THREADS,
+                                    CONFIG_KEY_MODEL_WEIGHTS,
+                                    CONFIG_KEY_SOLVER_CHECKPOINT_PERIOD,
+                                    CONFIG_KEY_SOLVER_LOG_PERIOD,
+                                    CONFIG_KEY_SOLVER_CHECKPOINT_KEEP};
+    for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
+        if (free_keys[i] == key) return true;
+    const char *help = config_keys[key].help;
+    return strncmp(config_keys[key].name, "TEST.", 5) == 0 || (help && strstr(help, "(evaluation)"));
+}
+
 /* A digest of every key that a bit-exact continuation depends on. */
 static void digest_config(char digest[17], config *cfg) {
-    static const int free_keys[] = {
-        CONFIG_KEY_OUTPUT_DIR,    CONFIG_KEY_DATALOADER_NUM_WORKERS,   CONFIG_KEY_CPU_THREADS,
-        CONFIG_KEY_MODEL_WEIGHTS, CONFIG_KEY_SOLVER_CHECKPOINT_PERIOD, CONFIG_KEY_SOLVER_LOG_PERIOD,
-        CONFIG_KEY_DATASETS_TEST};
     content_hash hash;
     content_hash_init(&hash);
     for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
-        bool skip = false;
-        for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
-            skip = skip || free_keys[i] == key;
-        const char *value = skip ? NULL : config_format(cfg, key);
+        const char *value = is_free_key(key) ? NULL : config_format(cfg, key);
         if (!value) continue;
         content_hash_update(&hash, config_keys[key].name, strlen(config_keys[key].name) + 1);
         content_hash_update(&hash, value, strlen(value) + 1);
@@ -197,6 +207,7 @@ static status resume(trainer *t) {
                          state.seed);
     t->first_iteration = t->iteration = state.iteration + 1;
     t->skipped_before = state.skipped_images;
+    run_evaluation_resume(&t->tests, &state.best);
     log_info("checkpoint", "resumed from %s: next is iteration %" PRId64, path, t->iteration);
     if (t->iteration >= t->cfg->SOLVER_MAX_ITER)
         log_warn("checkpoint", "nothing left to do: SOLVER.MAX_ITER is %" PRId64, t->cfg->SOLVER_MAX_ITER);
@@ -245,6 +256,7 @@ static status prepare_model(trainer *t) {
     RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, true, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS,
                                 &t->data.classes, WEIGHTS_START));
     if (t->checkpoint[0]) RETURN_IF_ERROR(resume(t));
+    RETURN_IF_ERROR(run_evaluation_prepare(&t->tests, &t->model, t->dev, t->c, &t->data.classes));
     step_shape largest;
     RETURN_IF_ERROR(
         step_batch_largest(&largest, t->data.load, (int)(cfg->SOLVER_IMS_PER_BATCH / t->env.size)));
@@ -266,6 +278,7 @@ static status prepare_model(trainer *t) {
                            .images_per_batch = cfg->SOLVER_IMS_PER_BATCH,
                            .ranks = t->env.size};
     RETURN_IF_ERROR(metrics_open(&t->log, &log));
+    RETURN_IF_ERROR(evaluation_cut(cfg->OUTPUT_DIR, t->iteration));
     return note_state(t, RUN_RUNNING, NULL);
 }
 
@@ -382,16 +395,31 @@ static status run_step(trainer *t, step_result *r) {
 
 /* --- the loop ------------------------------------------------------------------------------------------------------ */
 
-static status save(trainer *t, bool is_final) {
+/* The best model so far under a name of its own; a failure is as bad as that of a checkpoint. */
+static status save_best(const trainer *t, bool is_final) {
+    char path[PATH_MAX];
+    RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "model_best.safetensors"));
+    status s = weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->iteration);
+    if (s == STATUS_OK || is_final) return s;
+    log_warn("checkpoint", "%s; training goes on without it (%s)", error_cause(), error_remedy());
+    error_clear();
+    return STATUS_OK;
+}
+
+static status save(trainer *t, bool is_best, bool is_final) {
     if (!is_first(t)) return STATUS_OK;
-    checkpoint_source source = {
-        .store = &t->model.params, .cfg = t->cfg, .classes = &t->data.classes, .keep = KEPT_CHECKPOINTS};
+    checkpoint_source source = {.store = &t->model.params,
+                                .cfg = t->cfg,
+                                .classes = &t->data.classes,
+                                .keep = (int)t->cfg->SOLVER_CHECKPOINT_KEEP};
     checkpoint_state state = {.iteration = t->iteration,
                               .images = (t->iteration + 1) * t->cfg->SOLVER_IMS_PER_BATCH,
                               .skipped_images = t->skipped_images,
-                              .seed = (uint64_t)t->cfg->SEED};
+                              .seed = (uint64_t)t->cfg->SEED,
+                              .best = t->tests.best};
     digest_config(state.config_digest, t->cfg);
-    return checkpoint_save(&source, &state, is_final);
+    RETURN_IF_ERROR(checkpoint_save(&source, &state, is_final));
+    return is_best ? save_best(t, is_final) : STATUS_OK;
 }
 
 static void log_step(trainer *t, const step_result *r, double seconds) {
@@ -407,17 +435,30 @@ static void log_step(trainer *t, const step_result *r, double seconds) {
     metrics_add(t->log, &step);
 }
 
-static status train_loop(trainer *t) {
+/* What follows an iteration: evaluation first, so that the checkpoint knows whether it is the best. */
+static status evaluate_and_save(trainer *t) {
     const config *cfg = t->cfg;
-    for (; t->iteration < cfg->SOLVER_MAX_ITER; t->iteration++) {
+    int64_t done = t->iteration + 1;
+    bool last = done == cfg->SOLVER_MAX_ITER, is_best = false;
+    if (run_evaluation_is_due(&t->tests, done, last)) {
+        run_evaluation_run(&t->tests, &is_best, t->iteration, last, t->log);
+        t->stopped_early = !last && run_evaluation_is_exhausted(&t->tests, t->stop_reason);
+    }
+    last = last || t->stopped_early;
+    if (!last && !is_best && done % cfg->SOLVER_CHECKPOINT_PERIOD != 0) return STATUS_OK;
+    return comm_agree(t->c, save(t, is_best, last));
+}
+
+static status train_loop(trainer *t) {
+    if (t->iteration > 0) t->stopped_early = run_evaluation_is_exhausted(&t->tests, t->stop_reason);
+    for (; t->iteration < t->cfg->SOLVER_MAX_ITER && !t->stopped_early; t->iteration++) {
         double start = clock_seconds();
         step_result r = {0};
         RETURN_IF_ERROR(run_step(t, &r));
         log_step(t, &r, clock_seconds() - start);
-        bool last = t->iteration + 1 == cfg->SOLVER_MAX_ITER;
-        if (last || (t->iteration + 1) % cfg->SOLVER_CHECKPOINT_PERIOD == 0)
-            RETURN_IF_ERROR(comm_agree(t->c, save(t, last)));
+        RETURN_IF_ERROR(evaluate_and_save(t));
     }
+    if (t->stopped_early) log_info("train", "%s", t->stop_reason);
     return STATUS_OK;
 }
 
@@ -428,7 +469,8 @@ static status finish(trainer *t) {
     RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "model_final.safetensors"));
     RETURN_IF_ERROR(weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->iteration - 1));
     log_info("checkpoint", "saved %s", path);
-    RETURN_IF_ERROR(note_state(t, RUN_DONE, NULL));
+    if (t->tests.failure != STATUS_OK) return STATUS_OK; /* the model is there; its scores are not */
+    RETURN_IF_ERROR(note_state(t, RUN_DONE, t->stopped_early ? t->stop_reason : NULL));
     write_report(t, true);
     return STATUS_OK;
 }
@@ -450,6 +492,7 @@ static void trainer_release(trainer *t) {
     graph_cache_release(&t->graphs);
     step_memory_release(&t->memory);
     mask_rcnn_release(&t->model);
+    run_evaluation_close(&t->tests);
     train_data_close(&t->data);
     comm_close(t->c);
     device_close(t->dev);
@@ -470,6 +513,7 @@ status trainer_run(config *cfg, const trainer_options *options) {
         if (s == STATUS_OK) s = train_loop(t);
         if (s == STATUS_OK) print_times(t);
         if (s == STATUS_OK) s = comm_agree(t->c, finish(t));
+        if (s == STATUS_OK) s = run_evaluation_report_failure(&t->tests);
         if (s != STATUS_OK && is_first(t)) note_failure(t, s);
     }
     trainer_release(t);

@@ -128,6 +128,37 @@ static void small_collectives(void **state) {
     comm_barrier(world);
 }
 
+static unsigned char byte_of(int of_rank, size_t i) {
+    return (unsigned char)(philox_below(&(philox_key){.seed = 9, .purpose = PHILOX_TEST}, i, 251) +
+                           (uint32_t)of_rank);
+}
+
+/* Rank r brings sizes[r] bytes; some bring none, one more than a block of 64 MiB. */
+static void check_gathered(const size_t sizes[4]) {
+    size_t total = 0, mine = sizes[rank];
+    for (int r = 0; r < size; r++) total += sizes[r];
+    unsigned char *bytes = malloc(mine + 1), *all = malloc(rank == 0 ? total + 1 : 1);
+    assert_non_null(bytes);
+    assert_non_null(all);
+    for (size_t i = 0; i<mine; i += mine> 4096 ? 4096 : 1) bytes[i] = byte_of(rank, i);
+    all[rank == 0 ? total : 0] = 77;
+    comm_gather_bytes(world, rank == 0 ? all : NULL, rank == 0 ? sizes : NULL, bytes, mine);
+    const unsigned char *at = all;
+    for (int r = 0; rank == 0 && r < size; at += sizes[r++])
+        for (size_t i = 0; i<sizes[r]; i += sizes[r]> 4096 ? 4096 : 1) assert_int_equal(at[i], byte_of(r, i));
+    assert_int_equal(all[rank == 0 ? total : 0], 77);
+    free(bytes);
+    free(all);
+}
+
+static void bytes_are_gathered_in_rank_order(void **state) {
+    (void)state;
+    check_gathered((const size_t[4]){5, 0, 1000, 3});
+    check_gathered((const size_t[4]){0, 4096, 0, 0});
+    check_gathered((const size_t[4]){0, 0, 0, 0});
+    check_gathered((const size_t[4]){17, ((size_t)64 << 20) + 12289, 1, 2});
+}
+
 static void ranks_agree_on_the_first_failure(void **state) {
     (void)state;
     assert_int_equal(comm_agree(world, STATUS_OK), STATUS_OK);
@@ -180,6 +211,7 @@ int main(void) {
         cmocka_unit_test(begun_sums_run_beside_other_collectives),
         cmocka_unit_test(double_sums_have_equal_bits_everywhere),
         cmocka_unit_test(small_collectives),
+        cmocka_unit_test(bytes_are_gathered_in_rank_order),
         cmocka_unit_test(ranks_agree_on_the_first_failure),
         cmocka_unit_test(waiting_costs_no_core),
     };

@@ -344,6 +344,48 @@ static status run(loader *l, int iterations, int *replaced, bool forbidden[IMAGE
     return STATUS_OK;
 }
 
+/* Two ranks see every image of the file once, bad ones as themselves; and again after loader_start_at(0). */
+static void test_kept_bad_images(void **state) {
+    (void)state;
+    for (int workers = 0; workers < 3; workers += 2) {
+        dataset *data = open_dataset();
+        write_png("7.png", 7, image_height(7) + 1, image_width(7));
+        write_text("9.png", "this is no picture");
+        loader_options options = default_options(workers);
+        options.sampler.global_batch = options.world = 2;
+        options.sampler.shuffle = options.sampler.aspect_grouping = options.sampler.filter_empty = false;
+        options.sampler.flip_probability = 0.0f;
+        options.keep_bad = true;
+        options.bad_share = 0;
+        for (options.rank = 0; options.rank < 2; options.rank++) {
+            loader *l = make_loader(data, &options);
+            for (int round = 0; round < 2; round++) {
+                assert_int_equal(loader_start_at(l, 0), STATUS_OK);
+                for (int i = options.rank; i < IMAGES; i += 2) {
+                    loader_batch batch;
+                    assert_int_equal(loader_next(l, &batch), STATUS_OK);
+                    const loader_sample *s = &batch.samples[0];
+                    bool bad = i == 7 || i == 9;
+                    assert_int_equal(s->image, i);
+                    assert_int_equal(s->image_id, 1000 + i);
+                    assert_false(s->replaced || s->flip);
+                    assert_int_equal(s->pixels != NULL, !bad);
+                    assert_int_equal(s->cause != NULL, bad);
+                    if (bad) {
+                        assert_int_equal(s->objects, 0);
+                        assert_int_equal(s->height, image_height(i));
+                        assert_non_null(strstr(s->cause, i == 7 ? "7.png" : "9.png"));
+                    }
+                    loader_release_batch(l);
+                }
+            }
+            assert_int_equal(loader_get_stats(l).skipped_images, 0);
+            loader_free(l);
+        }
+        dataset_free(data);
+    }
+}
+
 static void test_bad_images(void **state) {
     (void)state;
     uint64_t expected[ITERATIONS * BATCH], digests[ITERATIONS * BATCH];
@@ -666,11 +708,17 @@ static void test_real_data(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes),   cmocka_unit_test(test_ranks_and_resume),
-        cmocka_unit_test(test_samples),      cmocka_unit_test(test_bad_images),
-        cmocka_unit_test(test_deadly_image), cmocka_unit_test(test_no_process_is_left),
-        cmocka_unit_test(test_bad_options),  cmocka_unit_test(test_claimed_sizes),
-        cmocka_unit_test(test_exif),         cmocka_unit_test(test_real_data),
+        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_ranks_and_resume),
+        cmocka_unit_test(test_samples),
+        cmocka_unit_test(test_bad_images),
+        cmocka_unit_test(test_kept_bad_images),
+        cmocka_unit_test(test_deadly_image),
+        cmocka_unit_test(test_no_process_is_left),
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_claimed_sizes),
+        cmocka_unit_test(test_exif),
+        cmocka_unit_test(test_real_data),
     };
     return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
 }

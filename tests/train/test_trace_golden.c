@@ -12,117 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/philox.h"
 #include "data/safetensors.h"
 #include "train/config.h"
-#include "train/model_config.h"
+#include "train/formula_model.h"
 #include "train/trace.h"
 
 enum { SKETCHES = 8, SAMPLES = 16, SUMMARY = 2 + SKETCHES + SAMPLES };
-
-static void ok(status s) {
-    if (s != STATUS_OK) fail_msg("%s", error_cause());
-}
-
-static philox_key stream(uint64_t seed, const char *item) {
-    return (philox_key){.seed = seed,
-                        .purpose = PHILOX_TEST,
-                        .item = crc32(0, (const unsigned char *)item, (unsigned)strlen(item))};
-}
-
-static void *allocate(size_t count, size_t size) {
-    void *memory = calloc(count ? count : 1, size);
-    assert_non_null(memory);
-    return memory;
-}
-
-/* The first `n` words of a stream; to be freed. */
-static uint32_t *words(const philox_key *key, int64_t n) {
-    uint32_t *out = allocate((size_t)(n + 3), sizeof *out);
-    for (int64_t i = 0; i < n; i += 4) philox_block(key, (uint32_t)(i / 4), out + i);
-    return out;
-}
-
-/* ---- Weights ---- */
-
-/* The first row whose text is part of the name holds. */
-typedef struct vector_rule {
-    const char *part;
-    double middle, half;
-} vector_rule;
-
-typedef struct gain_rule {
-    const char *part;
-    double gain;
-} gain_rule;
-
-static const vector_rule vector_rules[] = {
-    {"running_mean", 0, 0.25},      {"running_var", 1, 0.5},   {"bn3.weight", 0.375, 0.125},
-    {".weight", 1, 0.25},           {"bn3.bias", 0.25, 0.125}, {"fpn.", 0, 0.0625},
-    {"cls_logits", 0, 0.0625},      {"bbox_pred", 0, 0.0625},  {"cls_score", 0, 0.0625},
-    {"mask_fcn_logits", 0, 0.0625}, {"mask_head", 2.5, 0.25},  {"conv5_mask", 2.5, 0.25},
-    {".bias", 1.25, 0.25}};
-static const gain_rule gain_rules[] = {{"cls_logits", 2}, {"rpn.head.bbox_pred", 0.25},
-                                       {"cls_score", 2},  {"bbox_pred", 0.5},
-                                       {"conv5_mask", 2}, {".weight", 1}};
-
-static void fill_vector(float *values, const uint32_t *random, const char *name, int64_t n) {
-    const vector_rule *rule = vector_rules;
-    while (!strstr(name, rule->part)) rule++;
-    for (int64_t i = 0; i < n; i++)
-        values[i] = (float)(rule->middle + rule->half * ((random[i] >> 8) * 0x1p-23 - 1.0));
-}
-
-/* Every row sums to zero. */
-static void fill_rows(float *values, const uint32_t *random, const char *name, int64_t rows, int64_t fan) {
-    const gain_rule *rule = gain_rules;
-    while (!strstr(name, rule->part)) rule++;
-    double scale = rule->gain * sqrt(12.0 / (double)fan) / ((double)fan * 0x1p24);
-    for (int64_t row = 0; row < rows; row++, values += fan, random += fan) {
-        int64_t sum = 0;
-        for (int64_t i = 0; i < fan; i++) sum += random[i] >> 8;
-        for (int64_t i = 0; i < fan; i++) values[i] = (float)((double)((random[i] >> 8) * fan - sum) * scale);
-    }
-}
-
-/* Writes the weights of the configured model; returns the sum of the tensors' CRC-32. */
-static uint32_t write_weights(const char *path, const config *cfg, uint64_t seed) {
-    mask_rcnn_spec spec;
-    mask_rcnn *model = allocate(1, sizeof *model);
-    ok(model_spec_from_config(&spec, cfg));
-    ok(mask_rcnn_init(model, &spec));
-    safetensors_writer *w;
-    int64_t shape[PARAM_MAX_RANK];
-    uint32_t sum = 0;
-    ok(safetensors_writer_new(&w, path));
-    for (int i = 0; i < model->params.count; i++) {
-        int rank = param_file_shape(&model->params.params[i], shape);
-        safetensors_writer_declare(w, model->params.params[i].name, SAFETENSORS_F32, rank, shape);
-    }
-    ok(safetensors_writer_begin(w));
-    for (int i = 0; i < model->params.count; i++) {
-        const param *p = &model->params.params[i];
-        int rank = param_file_shape(p, shape);
-        philox_key key = stream(seed, p->name);
-        float *values = allocate((size_t)p->size, sizeof *values);
-        uint32_t *random = words(&key, p->size);
-        if (rank == 1)
-            fill_vector(values, random, p->name, p->size);
-        else
-            fill_rows(values, random, p->name, shape[0], p->size / shape[0]);
-        sum +=
-            (uint32_t)crc32(0, (const unsigned char *)values, (unsigned)((size_t)p->size * sizeof *values));
-        ok(safetensors_writer_append(w, values, (size_t)p->size * sizeof *values));
-        free(random);
-        free(values);
-    }
-    ok(safetensors_writer_finish(w, STATUS_OK));
-    mask_rcnn_release(model);
-    free(model);
-    return sum;
-}
 
 /* ---- Batch ---- */
 
@@ -133,12 +30,6 @@ typedef struct batch {
     float *images;  /* [n,h,w,3] */
     uint8_t *masks; /* [objects,h,w] */
 } batch;
-
-static const void *data_of(const safetensors *file, const char *name) {
-    const safetensors_tensor *t = safetensors_find(file, name);
-    if (!t) fail_msg("the fixture lacks %s", name);
-    return t->data;
-}
 
 /* Uniform in [-2, 2), a multiple of 2^-22. */
 static double fraction(const philox_key *key, int64_t index) {
@@ -154,7 +45,8 @@ static bool in_ellipse(const float *box, int x, int y) {
 }
 
 static void paint(batch *b, uint64_t seed) {
-    philox_key coarse = stream(seed, "coarse"), fine = stream(seed, "fine"), colour = stream(seed, "colour");
+    philox_key coarse = formula_stream(seed, "coarse"), fine = formula_stream(seed, "fine"),
+               colour = formula_stream(seed, "colour");
     for (int64_t i = 0; i < b->objects; i++)
         for (int y = 0; y < b->h; y++)
             for (int x = 0; x < b->w; x++)
@@ -175,34 +67,34 @@ static void paint(batch *b, uint64_t seed) {
 }
 
 static void write_batch(const char *path, const safetensors *fixture, uint64_t seed) {
-    const int32_t *canvas = data_of(fixture, "canvas");
+    const int32_t *canvas = formula_data(fixture, "canvas");
     batch b = {.n = (int)safetensors_find(fixture, "image_sizes")->shape[0],
                .h = canvas[0],
                .w = canvas[1],
                .objects = (int)safetensors_find(fixture, "boxes")->shape[0],
-               .sizes = data_of(fixture, "image_sizes"),
-               .owners = data_of(fixture, "box_image"),
-               .boxes = data_of(fixture, "boxes")};
+               .sizes = formula_data(fixture, "image_sizes"),
+               .owners = formula_data(fixture, "box_image"),
+               .boxes = formula_data(fixture, "boxes")};
     size_t pixels = (size_t)b.h * (size_t)b.w;
-    b.images = allocate((size_t)b.n * pixels * 3, sizeof *b.images);
-    b.masks = allocate((size_t)b.objects * pixels, 1);
+    b.images = formula_allocate((size_t)b.n * pixels * 3, sizeof *b.images);
+    b.masks = formula_allocate((size_t)b.objects * pixels, 1);
     paint(&b, seed);
     safetensors_writer *w;
-    ok(safetensors_writer_new(&w, path));
+    formula_ok(safetensors_writer_new(&w, path));
     safetensors_writer_declare(w, "images", SAFETENSORS_F32, 4, (int64_t[]){b.n, b.h, b.w, 3});
     safetensors_writer_declare(w, "image_sizes", SAFETENSORS_I32, 2, (int64_t[]){b.n, 2});
     safetensors_writer_declare(w, "boxes", SAFETENSORS_F32, 2, (int64_t[]){b.objects, 4});
     safetensors_writer_declare(w, "labels", SAFETENSORS_I32, 1, (int64_t[]){b.objects});
     safetensors_writer_declare(w, "box_image", SAFETENSORS_I32, 1, (int64_t[]){b.objects});
     safetensors_writer_declare(w, "masks", SAFETENSORS_U8, 3, (int64_t[]){b.objects, b.h, b.w});
-    ok(safetensors_writer_begin(w));
-    ok(safetensors_writer_append(w, b.images, (size_t)b.n * pixels * 3 * sizeof *b.images));
-    ok(safetensors_writer_append(w, b.sizes, (size_t)b.n * 8));
-    ok(safetensors_writer_append(w, b.boxes, (size_t)b.objects * 16));
-    ok(safetensors_writer_append(w, data_of(fixture, "labels"), (size_t)b.objects * 4));
-    ok(safetensors_writer_append(w, b.owners, (size_t)b.objects * 4));
-    ok(safetensors_writer_append(w, b.masks, (size_t)b.objects * pixels));
-    ok(safetensors_writer_finish(w, STATUS_OK));
+    formula_ok(safetensors_writer_begin(w));
+    formula_ok(safetensors_writer_append(w, b.images, (size_t)b.n * pixels * 3 * sizeof *b.images));
+    formula_ok(safetensors_writer_append(w, b.sizes, (size_t)b.n * 8));
+    formula_ok(safetensors_writer_append(w, b.boxes, (size_t)b.objects * 16));
+    formula_ok(safetensors_writer_append(w, formula_data(fixture, "labels"), (size_t)b.objects * 4));
+    formula_ok(safetensors_writer_append(w, b.owners, (size_t)b.objects * 4));
+    formula_ok(safetensors_writer_append(w, b.masks, (size_t)b.objects * pixels));
+    formula_ok(safetensors_writer_finish(w, STATUS_OK));
     free(b.images);
     free(b.masks);
 }
@@ -213,8 +105,8 @@ static void write_batch(const char *path, const safetensors *fixture, uint64_t s
 static void summarise(double out[SUMMARY], const float *values, int64_t n, const char *name) {
     char samples[256];
     snprintf(samples, sizeof samples, "%s#samples", name);
-    philox_key signs = stream(0, name), places = stream(0, samples);
-    uint32_t *random = words(&signs, n);
+    philox_key signs = formula_stream(0, name), places = formula_stream(0, samples);
+    uint32_t *random = formula_words(&signs, n);
     memset(out, 0, SUMMARY * sizeof *out);
     for (int64_t i = 0; i < n; i++) {
         double v = (double)values[i];
@@ -267,8 +159,8 @@ static bool compare(worst *w, const safetensors *trace, const safetensors_tensor
     double want[SUMMARY], have[SUMMARY];
     assert_int_equal(expected->bytes, sizeof want);
     memcpy(want, expected->data, sizeof want);
-    float *values = allocate((size_t)got->elements, sizeof *values);
-    ok(safetensors_read_f32(values, trace, got));
+    float *values = formula_allocate((size_t)got->elements, sizeof *values);
+    formula_ok(safetensors_read_f32(values, trace, got));
     summarise(have, values, got->elements, expected->name);
     free(values);
     worst own = {0};
@@ -310,20 +202,6 @@ static void compare_all(const safetensors *trace, const safetensors *fixture) {
 
 /* ---- Cases ---- */
 
-static void load(config *cfg, const safetensors *fixture) {
-    char path[4096], *overrides[64], *text = strdup(safetensors_metadata(fixture, "overrides")), *rest = text;
-    int n = 0;
-    snprintf(path, sizeof path, TEST_SOURCE_DIR "/configs/%s", safetensors_metadata(fixture, "config"));
-    while (rest) {
-        assert_true(n < 62);
-        overrides[n++] = strsep(&rest, ";");
-    }
-    overrides[n++] = "MODEL.DEVICE=cpu";
-    overrides[n++] = "CPU.THREADS=2";
-    ok(config_load(cfg, path, overrides, n));
-    free(text);
-}
-
 static void run_case(const char *name) {
     char fixture_path[4096], folder[] = "/tmp/test_trace_golden_XXXXXX", weights[64], batch_path[64], out[64];
     assert_non_null(mkdtemp(folder));
@@ -333,15 +211,13 @@ static void run_case(const char *name) {
     snprintf(out, sizeof out, "%s/trace.safetensors", folder);
     safetensors *fixture, *trace;
     config cfg;
-    ok(safetensors_open(&fixture, fixture_path));
-    load(&cfg, fixture);
-    uint64_t seed = strtoull(safetensors_metadata(fixture, "seed"), NULL, 10);
-    uint32_t crc = (uint32_t)strtoull(safetensors_metadata(fixture, "weights_crc"), NULL, 10);
-    if (write_weights(weights, &cfg, seed) != crc) fail_msg("the formula weights are not the fixture's");
+    formula_ok(safetensors_open(&fixture, fixture_path));
+    formula_config(&cfg, fixture);
+    uint64_t seed = formula_weights(weights, &cfg, fixture);
     write_batch(batch_path, fixture, seed);
-    ok(config_set(&cfg, "MODEL.WEIGHTS", weights));
-    ok(trace_run(&cfg, batch_path, out, false));
-    ok(safetensors_open(&trace, out));
+    formula_ok(config_set(&cfg, "MODEL.WEIGHTS", weights));
+    formula_ok(trace_run(&cfg, batch_path, out, false));
+    formula_ok(safetensors_open(&trace, out));
     compare_all(trace, fixture);
     safetensors_close(trace);
     safetensors_close(fixture);
@@ -382,7 +258,7 @@ static void wrong_values_are_seen(void **state) {
     (void)state;
     enum { N = 5000 };
     static float values[N];
-    philox_key key = stream(1, "values");
+    philox_key key = formula_stream(1, "values");
     for (int i = 0; i < N; i++) values[i] = philox_normal(&key, (uint64_t)i);
     const tolerance t = {1e-3, 1e-3, 1e-2};
     double expected[SUMMARY], got[SUMMARY];

@@ -1,0 +1,47 @@
+/* Classes as lists of names and original ids, by label; and which category of a data set each label of a model stands
+ * for. */
+#ifndef TRAIN_CLASS_MAP_H
+#define TRAIN_CLASS_MAP_H
+
+#include "data/dataset.h"
+#include "train/weights.h"
+
+/* Owns its texts. `classes` points into it; names are NULL in a list without classes, ids where they are unknown. */
+typedef struct class_table {
+    weights_classes classes;
+    char **names;
+    int64_t *ids;
+} class_table;
+
+/* The categories by ascending id. OS. */
+status class_table_of_dataset(class_table *out, const dataset *set);
+
+/* class_names and class_ids of a weights file's `__metadata__`; no classes where it says nothing of them. Codes of
+ * safetensors_open; DATA: they are no lists, or not equally long. */
+status class_table_of_weights(class_table *out, const char *path);
+
+void class_table_release(class_table *list);
+
+/* Where each of a model's labels goes. */
+typedef struct class_map {
+    int labels;
+    int32_t *
+        categories; /* [labels] index into the data set's categories; -1: none, its detections do not count */
+    int64_t *ids;   /* [labels] original category id; 0 where there is none */
+    const char **names; /* [labels] borrowed from the data set's list; NULL where there is none */
+} class_map;
+
+/* `model`: the classes that the weights were trained for, as `model_name` says; they have to be those of `set`, in names and
+ * (where both know them) in ids. Without classes, numbers decide and a log line says how: as many labels as categories, in the
+ * order of the ids; torchvision's 90 labels of COCO, where label + 1 is the category id; more labels than categories: the first
+ * ones in order, with a warning.
+ *
+ * DATA, with both lists: other classes. CONFIG: fewer labels than categories. OS. class_map_release in any case. */
+status class_map_make(class_map *out, int labels, const weights_classes *model, const char *model_name,
+                      const weights_classes *set, const char *set_name);
+void class_map_release(class_map *map);
+
+/* "disk (1), ring (7), ... (80 classes)", cut off where it would not fit. */
+void class_table_text(char *out, size_t size, const weights_classes *classes);
+
+#endif
