@@ -52,7 +52,7 @@ max_iter() {
   build/maskrcnn config --config configs/quickstart.yaml "$@" | sed -n 's/^SOLVER.MAX_ITER: \([0-9]*\).*/\1/p'
 }
 
-"${launch[@]}" build/maskrcnn train --config configs/quickstart.yaml "$@" | show "$@"
+"${launch[@]}" build/maskrcnn train --config configs/quickstart.yaml DATASETS.TEST synth_validation "$@" | show "$@"
 
 summary() {
   grep -o "$1" "$out/run/log.txt" | tail -n 1 || true
