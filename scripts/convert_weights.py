@@ -202,6 +202,14 @@ def check_rows(arrays):
     return len(score) - 1
 
 
+def coco_ids(names):
+    """The category ids of COCO's classes, None for other lists."""
+    coco = class_names(os.path.join(CONFIGS, 'coco_classes_91.txt'))
+    if names == coco:
+        return list(range(1, len(coco) + 1))
+    return [i + 1 for i, name in enumerate(coco) if name != 'N/A'] if names == [n for n in coco if n != 'N/A'] else None
+
+
 def drop_unnamed(arrays, names):
     """Leaves out the rows of classes without a name; returns the names that stay."""
     blocks = np.array([0] + [i + 1 for i, name in enumerate(names) if name != 'N/A'])
@@ -320,10 +328,13 @@ def main():
     claims.update(claims_of_options(options))
     if names:
         claims['class_names'] = names
+        ids = coco_ids(names)
+        if ids:
+            claims['class_ids'] = ids
     metadata = {'format': 'pt', **{k: v if isinstance(v, str) else json.dumps(v) for k, v in claims.items()}}
     save_file(arrays, options.output, metadata=metadata)
     print(f'{options.input}: {kind}, {"a backbone" if classes is None else f"{classes} classes and the background"}')
-    print(f'recorded as made for: {", ".join(f"{k} {v}" for k, v in claims.items() if k != "class_names")}')
+    print(f'recorded as made for: {", ".join(f"{k} {v}" for k, v in claims.items() if not k.startswith("class_"))}')
     if classes is not None and not names:
         print('classes without names: --class-names records them, configs/coco_classes.txt are those of COCO')
     print(f'{options.output}: {len(arrays)} tensors written, {len(left_out)} left out{": " if left_out else ""}{", ".join(left_out)}')

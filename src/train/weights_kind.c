@@ -28,8 +28,8 @@ static bool is_foreign(const char *name) {
 static void look_at(weights_kind *kind, int *blocks, const char *name, const safetensors_tensor *t) {
     static const char body[] = "backbone.body.", third[] = "backbone.body.layer3.";
     if (starts_with(name, third)) {
-        int block = atoi(name + sizeof third - 1) + 1;
-        if (block > *blocks) *blocks = block;
+        long block = strtol(name + sizeof third - 1, NULL, 10);
+        if (block >= *blocks && block < 1000) *blocks = (int)block + 1;
     }
     if (starts_with(name, body)) {
         if (strcmp(name, "backbone.body.layer1.0.conv3.weight") == 0) kind->has_bottleneck = true;

@@ -1,0 +1,57 @@
+/* What a weights file says of itself, on arbitrary bytes: its kind, claims and class names. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "train/class_rows.h"
+#include "train/weights.h"
+#include "train/weights_kind.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const config *defaults(void) {
+    static config cfg;
+    static bool is_made;
+    if (!is_made) CHECK(config_default(&cfg) == STATUS_OK, "%s", error_cause());
+    is_made = true;
+    return &cfg;
+}
+
+static void match(const safetensors *file, const weights_classes *classes) {
+    json_pairs list;
+    class_rows rows = {0};
+    status s = weights_class_names(&list, file);
+    const char **names = calloc((size_t)list.count + 1, sizeof *names);
+    if (s == STATUS_OK && names) {
+        for (int i = 0; i < list.count; i++) names[i] = list.items[i].value;
+        if (class_rows_match(&rows, classes->names, classes->count, names, list.count) == STATUS_OK) {
+            int matched = 0;
+            for (int i = 0; i < rows.count; i++) {
+                CHECK(rows.source[i] >= -1 && rows.source[i] < list.count, "class %d is in the file", i);
+                matched += rows.source[i] >= 0;
+            }
+            CHECK(matched == rows.matched, "matches are counted");
+            CHECK(!rows.is_same || list.count == rows.count, "equal lists are equally long");
+        }
+    }
+    class_rows_release(&rows);
+    free(names);
+    json_pairs_release(&list);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const char *const names[] = {"date", "fig", "hazelnut"};
+    static const int64_t ids[] = {1, 2, 3};
+    const weights_classes classes = {3, names, ids};
+    safetensors *file;
+    if (safetensors_open_memory(&file, "input", data, size) != STATUS_OK) return 0;
+    char text[WEIGHTS_KIND_TEXT];
+    weights_kind kind = weights_kind_of(file);
+    CHECK(*weights_kind_text(text, &kind) && *weights_names_text(kind.names), "a kind has a name");
+    for (int use = WEIGHTS_START; use <= WEIGHTS_EXACT_OWN_INPUT; use++)
+        if (weights_check_claims(file, defaults(), &classes, (weights_use)use) != STATUS_OK)
+            CHECK(error_cause()[0] && error_remedy()[0], "a refusal says why and what to do");
+    match(file, &classes);
+    safetensors_close(file);
+    return 0;
+}
