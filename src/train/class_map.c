@@ -113,14 +113,6 @@ void class_table_text(char *out, size_t size, const weights_classes *classes) {
     }
 }
 
-static bool same_classes(const weights_classes *a, const weights_classes *b) {
-    if (a->count != b->count) return false;
-    for (int i = 0; i < a->count; i++)
-        if (strcmp(a->names[i], b->names[i]) != 0 || (a->ids && b->ids && a->ids[i] != b->ids[i]))
-            return false;
-    return true;
-}
-
 /* --- the map ------------------------------------------------------------------------------------------------------- */
 
 static bool ids_fit_torchvision(const weights_classes *set) {
@@ -133,6 +125,26 @@ static void place(class_map *map, int label, int category, const weights_classes
     map->categories[label] = category;
     map->ids[label] = set->ids[category];
     map->names[label] = set->names[category];
+}
+
+/* Numbers of COCO's ids that no object has are called N/A where torchvision's 90 labels have names. */
+static bool is_unnamed(const char *name) {
+    return name[0] == '\0' || strcmp(name, "N/A") == 0;
+}
+
+/* False where the lists differ; `skip_unnamed` leaves out labels of the model that stand for nothing. */
+static bool place_by_name(class_map *map, const weights_classes *model, const weights_classes *set,
+                          bool skip_unnamed) {
+    int category = 0;
+    for (int i = 0; i < model->count; i++) {
+        if (skip_unnamed && is_unnamed(model->names[i])) continue;
+        if (i >= map->labels || category == set->count ||
+            strcmp(model->names[i], set->names[category]) != 0 ||
+            (model->ids && model->ids[i] != set->ids[category]))
+            return false;
+        place(map, i, category++, set);
+    }
+    return category == set->count;
 }
 
 static status refuse_classes(const weights_classes *model, const char *model_name, const weights_classes *set,
@@ -188,9 +200,10 @@ status class_map_make(class_map *out, int labels, const weights_classes *model, 
         place_by_number(out, model_name, set, set_name);
         return STATUS_OK;
     }
-    if (!same_classes(model, set)) return refuse_classes(model, model_name, set, set_name);
-    for (int i = 0; i < set->count; i++) place(out, i, i, set);
-    return STATUS_OK;
+    if (place_by_name(out, model, set, false)) return STATUS_OK;
+    for (int i = 0; i < labels; i++) out->categories[i] = -1;
+    return place_by_name(out, model, set, true) ? STATUS_OK
+                                                : refuse_classes(model, model_name, set, set_name);
 }
 
 void class_map_release(class_map *map) {

@@ -32,7 +32,7 @@ typedef struct class_map {
 } class_map;
 
 /* `model`: the classes that the weights were trained for, as `model_name` says; they have to be those of `set`, in names and
- * (where both know them) in ids. Without classes, numbers decide and a log line says how: as many labels as categories, in the
+ * (where both know them) in ids; labels named N/A stand for nothing. Without classes, numbers decide and a log line says how: as many labels as categories, in the
  * order of the ids; torchvision's 90 labels of COCO, where label + 1 is the category id; more labels than categories: the first
  * ones in order, with a warning.
  *
