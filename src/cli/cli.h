@@ -75,6 +75,9 @@ const char *cli_nth_value(const cli_args *args, const char *option, int i);
 status cli_int(int64_t *out, const cli_args *args, const char *option, int64_t lo, int64_t hi,
                int64_t fallback);
 
+/* An option's value as a number from 0 to 1, `fallback` where it was not given. USAGE. */
+status cli_fraction(double *out, const cli_args *args, const char *option, double fallback);
+
 /* The configuration of a command: --config, then the overrides; --weights and --device, where the command has
  * them and they were given, replace MODEL.WEIGHTS and MODEL.DEVICE. Codes of config_load. */
 status cli_load_config(config *out, const cli_args *args);

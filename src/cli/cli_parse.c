@@ -183,6 +183,20 @@ status cli_int(int64_t *out, const cli_args *args, const char *option, int64_t l
                      (long long)lo, (long long)hi);
 }
 
+status cli_fraction(double *out, const cli_args *args, const char *option, double fallback) {
+    const char *text = cli_value(args, option);
+    *out = fallback;
+    if (!text) return STATUS_OK;
+    char *end;
+    double v = strtod(text, &end);
+    if (end != text && !*end && v >= 0 && v <= 1) {
+        *out = v;
+        return STATUS_OK;
+    }
+    return error_set(STATUS_USAGE, help_remedy(args->command), "%s: --%s %s: expected a number from 0 to 1",
+                     args->command->name, option, text);
+}
+
 /* The value of an option the command may not even have. */
 static const char *optional_value(const cli_args *args, const char *option) {
     return find_option(args->command, option, strlen(option)) ? cli_value(args, option) : NULL;

@@ -2,8 +2,6 @@
 #include "cli/cli.h"
 #include "cli/predict_job.h"
 
-#include <stdlib.h>
-
 static const cli_option options[] = {
     {.name = "config", .value = "FILE", .help = "configuration file", .required = true},
     {.name = "weights", .value = "FILE", .help = "safetensors file; replaces MODEL.WEIGHTS"},
@@ -22,23 +20,12 @@ static const cli_option options[] = {
     {0},
 };
 
-static status read_threshold(double *out, const cli_args *args) {
-    const char *text = cli_value(args, "draw-threshold");
-    *out = 0.5;
-    if (!text) return STATUS_OK;
-    char *end;
-    *out = strtod(text, &end);
-    if (end != text && !*end && *out >= 0 && *out <= 1) return STATUS_OK;
-    return error_set(STATUS_USAGE, "maskrcnn predict --help shows every option",
-                     "predict: --draw-threshold %s: expected a number from 0 to 1", text);
-}
-
 static status run(const cli_args *args) {
     config cfg;
     predict_options job = {.out = cli_value(args, "out"),
                            .raw_masks = cli_flag(args, "raw-masks"),
                            .pictures = !cli_flag(args, "no-pictures")};
-    RETURN_IF_ERROR(read_threshold(&job.draw_threshold, args));
+    RETURN_IF_ERROR(cli_fraction(&job.draw_threshold, args, "draw-threshold", 0.5));
     RETURN_IF_ERROR(cli_load_config(&cfg, args));
     image_list images = {0};
     status s = STATUS_OK;

@@ -135,6 +135,42 @@ static void a_grid_for_each_batch(void **state) {
     assert_true(got.width < two); /* the fifth image alone */
 }
 
+#define QUICK "~SOLVER.MAX_ITER~1~MODEL.ROI_HEADS.NUM_CLASSES~1~INPUT.MIN_SIZE_TEST~48~INPUT.MAX_SIZE_TEST~64"
+#define MODEL_OF "~--weights~run/model_final.safetensors"
+
+/* Side by side at ten times the size: the annotation on the left, nothing above the highest score on the right. */
+static void predictions_stand_beside_the_ground_truth(void **state) {
+    (void)state;
+    uint8_t colour[3], fill[3];
+    char line[4096];
+    snprintf(line, sizeof line,
+             "maskrcnn~train~--config~%s/configs/quickstart.yaml~OUTPUT_DIR~run~DATALOADER.NUM_WORKERS~0%s%s",
+             TEST_SOURCE_DIR, ONE_SIZE, QUICK "~DATASETS.TEST~()");
+    run_program(&result, folder, line, LIMIT);
+    if (result.code != 0) fail_msg("exit code %d:\n%s", result.code, result.err);
+    draw_well("~--out~beside~--images~3~--draw-threshold~1" MODEL_OF ONE_SIZE QUICK
+              "~DATASETS.TEST~one.json:.");
+    assert_int_equal(access("beside/0001_one.png", F_OK), 0);
+    assert_int_not_equal(access("beside/0004_one.png", F_OK), 0);
+    read_picture("beside/0003_one.png");
+    assert_int_equal(got.width, 2 * 10 * WIDTH + 3 * GAP);
+    assert_int_equal(got.height, 10 * HEIGHT + 2 * GAP + CAPTION);
+    class_colour(colour, 0);
+    blend(fill, bright, colour);
+    int x = GAP + 10 * object[0] + 60, y = GAP + CAPTION + 10 * object[1] + 60, right = 10 * WIDTH + GAP;
+    assert_memory_equal(pixel(x, y), fill, 3);
+    assert_memory_equal(pixel(x + right, y), bright, 3);
+    assert_int_equal(count_pixels(colour, right, 0, got.width, got.height), 0);
+    draw_well("~--out~all~--images~1~--draw-threshold~0" MODEL_OF ONE_SIZE QUICK
+              "~MODEL.ROI_HEADS.SCORE_THRESH_TEST~0~DATASETS.TEST~()"); /* of the training data */
+    read_picture("all/0001_one.png");
+    assert_true(count_pixels(colour, right, 0, got.width, got.height) > 100);
+    draw_well("~--out~some" MODEL_OF QUICK "~DATASETS.TEST~gap.json:.");
+    assert_non_null(strstr(result.err, "absent.png"));
+    assert_int_equal(access("some/0001_one.png", F_OK), 0);
+    assert_int_not_equal(access("some/0002_one.png", F_OK), 0);
+}
+
 static void refuse(const char *words, int code, const char *culprit) {
     assert_int_equal(draw(words), code);
     if (!strstr(result.err, culprit)) fail_msg("\"%s\" is not in:\n%s", culprit, result.err);
@@ -149,6 +185,10 @@ static void mistakes_are_named(void **state) {
     refuse("~--out~o~DATASETS.TRAIN~()", 78, "DATASETS.TRAIN");
     refuse("~--out~o~DATASETS.TRAIN~none.json:.", 66, "none.json");
     refuse("~--out~one.json" ONE_SIZE, 73, "one.json");
+    refuse("~--out~o~--draw-threshold~2" ONE_SIZE, 64, "--draw-threshold");
+    refuse("~--out~o~--weights~none.safetensors" QUICK ONE_SIZE "~DATASETS.TEST~one.json:.", 66,
+           "none.safetensors");
+    refuse("~--out~o~--weights~w~DATASETS.TRAIN~()~DATASETS.TEST~()", 78, "DATASETS.TEST");
     refuse("~--out~o" ONE_SIZE "~MODEL.NO_SUCH_KEY~1", 78, "NO_SUCH_KEY");
 }
 
@@ -182,6 +222,14 @@ static void write_dataset(void) {
             object[0], object[1], object[2], object[1], object[2], object[3], object[0], object[3]);
     fputs("]}", f);
     assert_int_equal(fclose(f), 0);
+    assert_non_null(f = fopen("gap.json", "we"));
+    fprintf(f,
+            "{\"categories\":[{\"id\":3,\"name\":\"plum\"}],\"annotations\":[],\"images\":[{\"id\":1,"
+            "\"width\":%d,"
+            "\"height\":%d,\"file_name\":\"absent.png\"},{\"id\":2,\"width\":%d,\"height\":%d,\"file_name\":"
+            "\"one.png\"}]}",
+            WIDTH, HEIGHT, WIDTH, HEIGHT);
+    assert_int_equal(fclose(f), 0);
 }
 
 static int set_up(void **state) {
@@ -206,6 +254,7 @@ int main(void) {
         cmocka_unit_test(every_pixel_is_what_the_network_gets),
         cmocka_unit_test(objects_stay_covered_when_flipped),
         cmocka_unit_test(a_grid_for_each_batch),
+        cmocka_unit_test(predictions_stand_beside_the_ground_truth),
         cmocka_unit_test(mistakes_are_named),
     };
     const struct CMUnitTest without[] = {cmocka_unit_test(without_cairo_it_says_so)};
