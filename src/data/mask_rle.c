@@ -125,11 +125,11 @@ int64_t mask_rle_area(const mask_rle *mask) {
 }
 
 mask_box mask_rle_bounding_box(const mask_rle *mask) {
-    int64_t at = 0, h = mask->height;
+    uint32_t at = 0, h = (uint32_t)mask->height; /* 32 bits: the divisions are what this costs */
     int x_min = mask->width, y_min = mask->height, x_max = -1, y_max = -1;
     for (size_t i = 0; i < mask->count; at += mask->counts[i++]) {
         if (!(i & 1) || mask->counts[i] == 0) continue;
-        int64_t last = at + mask->counts[i] - 1;
+        uint32_t last = at + mask->counts[i] - 1;
         int x = (int)(at / h), y = (int)(at % h), x_last = (int)(last / h), y_last = (int)(last % h);
         if (x_last > x) { /* goes round at least one column's end */
             y = 0;
