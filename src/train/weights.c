@@ -294,6 +294,21 @@ static void warn_of_norm(const weights_kind *kind, const char *path, const confi
                  path, is_gn ? "batch" : "group", cfg->MODEL_RESNETS_NORM, is_gn ? "FrozenBN" : "GN");
 }
 
+/* Rows in an order that only their names could tell, e.g. torchvision's, whose rows are category ids. */
+static void warn_of_order(const match *m, const weights_classes *classes) {
+    int index = param_store_find(m->store, "roi_heads.box_predictor.cls_score.weight");
+    if (index < 0 || !m->sources[index] || m->has_rows || !classes || !classes->names) return;
+    int64_t rows = m->store->params[index].shape[0] - 1;
+    if (rows > classes->count)
+        log_warn(
+            "weights",
+            "%s does not name its %lld classes, and the data set has %d: the first rows are taken for them "
+            "in "
+            "their order. If the file is torchvision's, whose rows are category ids, give it names first: "
+            "maskrcnn convert --class-names configs/coco_classes_91.txt",
+            safetensors_path(m->file), (long long)rows, classes->count);
+}
+
 /* The blocks of a deeper ResNet fit a shallower one, but it is not that network any more. */
 static status check_depth(const weights_kind *kind, const char *path, const config *cfg) {
     if (kind->depth == 0 || kind->depth == cfg->MODEL_RESNETS_DEPTH) return STATUS_OK;
@@ -316,8 +331,9 @@ static status match_file(match *m, weights_use use) {
     return check_dtypes(m);
 }
 
-/* Reads `file` into `buffer`; `cfg` NULL: momentum, which follows the weights. */
-static status load(weights_report *report, match *m, float *buffer, const config *cfg, weights_use use) {
+/* Reads `file` into `buffer`; `cfg` and `classes` NULL: momentum, which follows the weights. */
+static status load(weights_report *report, match *m, float *buffer, const config *cfg,
+                   const weights_classes *classes, weights_use use) {
     status s = match_file(m, use);
     weights_kind kind = weights_kind_of(m->file);
     if (s == STATUS_OK && use == WEIGHTS_START) s = check_depth(&kind, safetensors_path(m->file), cfg);
@@ -331,7 +347,10 @@ static status load(weights_report *report, match *m, float *buffer, const config
                           safetensors_count(m->file) ? safetensors_at(m->file, 0)->name : "none");
     }
     if (s == STATUS_OK) s = read_values(m, buffer);
-    if (s == STATUS_OK && use == WEIGHTS_START) warn_of_norm(&kind, safetensors_path(m->file), cfg);
+    if (s == STATUS_OK && use == WEIGHTS_START) {
+        warn_of_norm(&kind, safetensors_path(m->file), cfg);
+        warn_of_order(m, classes);
+    }
     free(m->sources);
     free(m->is_copied);
     return s;
@@ -386,7 +405,7 @@ status weights_load(weights_report *report, param_store *store, const char *path
     if (s == STATUS_OK) {
         *m = (match){.file = file, .store = store};
         if (use == WEIGHTS_START) s = match_classes(m, cfg, classes);
-        if (s == STATUS_OK) s = load(report, m, store->values, cfg, use);
+        if (s == STATUS_OK) s = load(report, m, store->values, cfg, classes, use);
         if (s == STATUS_OK) {
             log_report(m, report, classes);
             if (use != WEIGHTS_EXACT_OWN_INPUT) weights_warn_of_silence(file, cfg);
@@ -407,7 +426,7 @@ status weights_load_momentum(param_store *store, const char *path) {
     if (m) {
         *m = (match){.file = file, .store = store, .trainable_only = true};
         weights_report report;
-        s = load(&report, m, store->momentum, NULL, WEIGHTS_EXACT);
+        s = load(&report, m, store->momentum, NULL, NULL, WEIGHTS_EXACT);
     }
     free(m);
     safetensors_close(file);

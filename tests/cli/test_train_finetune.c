@@ -92,17 +92,37 @@ static void test_other_names_start_anew(void **state) {
     assert_blocks("never_out", SCORE, 1, anew);
 }
 
+/* Writes NAME: one tensor of zeros, and nothing said of it. */
+static void write_silent(const char *name, const char *tensor, int rank, const int64_t *shape) {
+    safetensors_writer *w;
+    int64_t count = 1;
+    for (int i = 0; i < rank; i++) count *= shape[i];
+    float *zeros = calloc((size_t)count, sizeof *zeros);
+    assert_non_null(zeros);
+    ok(safetensors_writer_new(&w, sandbox_path("%s", name)));
+    safetensors_writer_metadata(w, "format", "pt");
+    safetensors_writer_declare(w, tensor, SAFETENSORS_F32, rank, shape);
+    status s = safetensors_writer_begin(w);
+    if (s == STATUS_OK) s = safetensors_writer_append(w, zeros, (size_t)count * sizeof *zeros);
+    ok(safetensors_writer_finish(w, s));
+    free(zeros);
+}
+
+/* torchvision's rows are category ids: more of them than the data set has classes. */
+static void test_rows_without_names_are_warned_of(void **state) {
+    (void)state;
+    write_silent("many.safetensors", SCORE, 2, (int64_t[]){6, 32});
+    sandbox_train_well(0, "many_out", STILL "~--weights~many.safetensors~MODEL.ROI_HEADS.NUM_CLASSES~5");
+    assert_true(HAS_LINE(sandbox_run.err, "WARNING", "does not name its 5 classes", "--class-names"));
+    write_silent("as_many.safetensors", SCORE, 2, (int64_t[]){4, 32});
+    sandbox_train_well(0, "as_many_out", STILL "~--weights~as_many.safetensors");
+    assert_false(HAS_LINE(sandbox_run.err, "WARNING", "does not name"));
+}
+
 /* An ImageNet backbone as torchvision and timm save it. */
 static void test_silent_files_are_warned_of(void **state) {
     (void)state;
-    safetensors_writer *w;
-    static const float zeros[8 * 3 * 7 * 7];
-    ok(safetensors_writer_new(&w, sandbox_path("bare.safetensors")));
-    safetensors_writer_metadata(w, "format", "pt");
-    safetensors_writer_declare(w, "conv1.weight", SAFETENSORS_F32, 4, (int64_t[]){8, 3, 7, 7});
-    status s = safetensors_writer_begin(w);
-    if (s == STATUS_OK) s = safetensors_writer_append(w, zeros, sizeof zeros);
-    ok(safetensors_writer_finish(w, s));
+    write_silent("bare.safetensors", "conv1.weight", 4, (int64_t[]){8, 3, 7, 7});
     sandbox_train_well(0, "bare_out", STILL "~--weights~bare.safetensors");
     assert_true(HAS_LINE(sandbox_run.err, "WARNING", "bare.safetensors", "INPUT.FORMAT RGB",
                          "MODEL.PIXEL_MEAN \"[123.675, 116.28, 103.53]\""));
@@ -132,6 +152,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_follow_names),
         cmocka_unit_test(test_other_names_start_anew),
+        cmocka_unit_test(test_rows_without_names_are_warned_of),
         cmocka_unit_test(test_silent_files_are_warned_of),
     };
     return cmocka_run_group_tests(tests, make, clean);
