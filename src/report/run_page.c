@@ -44,7 +44,7 @@ static void draw_head(markup *page, const run_record *r) {
     markup_text(page, r->folder);
     markup_put(page, "</p>\n");
     if (r->reason) {
-        markup_put(page, "<p class=\"reason\">");
+        markup_format(page, "<p class=\"reason %s\">", state_class(r->state));
         markup_text(page, r->reason);
         markup_put(page, "</p>\n");
     }

@@ -139,7 +139,7 @@ static void failed_run_of_three_lines(void **state) {
     put("config.yaml", "SOLVER:\n  IMS_PER_BATCH: 4\n  MAX_ITER: 90000\n");
     make_report();
     EXPECT("<span class=\"state failed\">failed</span>");
-    EXPECT("<p class=\"reason\">&lt;not&gt; finite</p>");
+    EXPECT("<p class=\"reason failed\">&lt;not&gt; finite</p>");
     EXPECT("<dd>61 <small>of 90000</small>");
     EXPECT("<dd>8 img/s <small>all lines of metrics.json but the first</small>");
     assert_null(strstr(page, "<h2>Scores"));
