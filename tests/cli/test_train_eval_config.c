@@ -87,7 +87,7 @@ static void ranks_do_not_matter(void **state) {
     assert_non_null(strstr(results, "\"category_id\": 5, "));
     free(results);
     for (int ranks = 1; ranks <= 4; ranks += ranks == 2 ? 2 : 1) {
-        char out[16], name[64];
+        char out[32], name[128];
         snprintf(out, sizeof out, "ranks%d", ranks);
         evaluate_well(ranks, out, KEYS "~DATASETS.TEST~val.json:val");
         snprintf(name, sizeof name, "%s/coco_instances_results.json", out);
