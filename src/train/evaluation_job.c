@@ -11,6 +11,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 typedef struct evaluation_job {
     config *cfg;
@@ -22,6 +24,14 @@ typedef struct evaluation_job {
     mask_rcnn model;
     int64_t iteration; /* that the weights file gives; -1: none */
 } evaluation_job;
+
+/* A wrong path should not show after hours. */
+static status check_json_place(const char *json) {
+    char folder[PATH_MAX];
+    const char *slash = strrchr(json, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - json) + 1 : 1, slash ? json : ".");
+    return access(folder, W_OK) == 0 ? STATUS_OK : error_from_output(errno, "create", json);
+}
 
 static status prepare_before_mpi(evaluation_job *j) {
     config *cfg = j->cfg;
@@ -36,6 +46,7 @@ static status prepare_before_mpi(evaluation_job *j) {
         return error_set(STATUS_CONFIG, "add --weights FILE to the command",
                          "MODEL.WEIGHTS names no weights to evaluate");
     RETURN_IF_ERROR(setup_seed(cfg, &j->env));
+    if (j->json && j->env.rank == 0) RETURN_IF_ERROR(check_json_place(j->json));
     if (j->env.rank == 0) RETURN_IF_ERROR(make_directories(cfg->OUTPUT_DIR));
     log_info("evaluation", "%d rank%s, weights %s", j->env.size, j->env.size == 1 ? "" : "s",
              cfg->MODEL_WEIGHTS);

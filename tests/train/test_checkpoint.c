@@ -142,6 +142,33 @@ static void keeps_the_newest(void **state) {
     assert_latest_is(4);
 }
 
+static void keeps_the_best(void **state) {
+    (void)state;
+    checkpoint_source source = {.store = &store, .cfg = &cfg, .keep = 2};
+    checkpoint_best best = {.number = "bbox/AP50", .value = 0.1 + 0.2, .iteration = 1};
+    for (int i = 0; i < 6; i++) {
+        checkpoint_state now = state_after(i);
+        now.best = best;
+        now.best.since = i;
+        assert_int_equal(checkpoint_save(&source, &now, true), STATUS_OK);
+    }
+    assert_int_equal(count_entries("out/checkpoints", ""), 3);
+    assert_int_equal(access("out/checkpoints/iter_0000001", F_OK), 0);
+    checkpoint_state last;
+    assert_int_equal(checkpoint_read_state(&last, "out/checkpoints/iter_0000005"), STATUS_OK);
+    assert_string_equal(last.best.number, best.number);
+    assert_true(last.best.value == best.value); /* every bit */
+    assert_int_equal(last.best.iteration, 1);
+    assert_int_equal(last.best.since, 5);
+    /* One of a run that does not evaluate; then one that says half of it. */
+    assert_int_equal(save_iteration(6, 2), STATUS_OK);
+    assert_int_equal(checkpoint_read_state(&last, "out/checkpoints/iter_0000006"), STATUS_OK);
+    assert_string_equal(last.best.number, "");
+    assert_int_equal(last.best.iteration, -1);
+    run("sed -i 's/\"best_value\": [0-9.e-]*, //' out/checkpoints/iter_0000005/state.json");
+    assert_int_equal(checkpoint_read_state(&last, "out/checkpoints/iter_0000005"), STATUS_DATA);
+}
+
 static void cleans_up_after_itself_only(void **state) {
     (void)state;
     run("mkdir out/checkpoints/.tmp_maskrcnn_iter_0000007 out/checkpoints/.tmp_other "
@@ -357,6 +384,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(restores_every_bit, empty_output),
         cmocka_unit_test_setup(keeps_the_newest, empty_output),
+        cmocka_unit_test_setup(keeps_the_best, empty_output),
         cmocka_unit_test_setup(cleans_up_after_itself_only, empty_output),
         cmocka_unit_test_setup(finds_every_damage, empty_output),
         cmocka_unit_test_setup(falls_back_to_an_older_one, empty_output),
