@@ -97,7 +97,8 @@ static status read_pairs(evaluation *e, const json_pairs *pairs) {
 static status add_line(void *context, const json_pairs *pairs) {
     evaluation_record *record = context;
     evaluation e = {0};
-    if (!json_pairs_i64(&e.iteration, pairs, "iteration") || e.iteration < 0 || e.iteration > (int64_t)1e15) {
+    if (!json_pairs_i64(&e.iteration, pairs, "iteration") || e.iteration < -1 ||
+        e.iteration > (int64_t)1e15) {
         record->unread_lines++;
         return STATUS_OK;
     }

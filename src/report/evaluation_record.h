@@ -26,7 +26,7 @@ typedef struct evaluation_class {
 } evaluation_class;
 
 typedef struct evaluation {
-    int64_t iteration; /* of the last step before it, counted from 0 */
+    int64_t iteration; /* of the last step before it, counted from 0; -1: weights from elsewhere */
     char *dataset;     /* owned; "" where the file has none */
     int64_t images;    /* -1 where the file has none */
     double seconds;    /* NaN where the file has none, as validation_loss */

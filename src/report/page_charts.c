@@ -106,7 +106,7 @@ static bool curves_init(evaluation_curves *c, const evaluation_record *record, c
     c->loss = c->x + 3 * (size_t)record->count;
     for (int i = 0; i < record->count; i++) {
         const evaluation *e = &record->items[i];
-        if (strcmp(e->dataset, dataset) != 0) continue;
+        if (strcmp(e->dataset, dataset) != 0 || e->iteration < 0) continue;
         while (n > 0 && c->x[n - 1] >= (double)e->iteration) n--;
         c->x[n] = (double)e->iteration;
         for (int task = 0; task < EVALUATION_TASKS; task++) {

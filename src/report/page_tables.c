@@ -115,7 +115,9 @@ static void draw_history(markup *page, const evaluation_record *record, const ev
     for (int i = 0; i < record->count; i++) {
         const evaluation *e = &record->items[i];
         if (strcmp(e->dataset, last->dataset) != 0 || at++ < count - MAX_EVALUATIONS) continue;
-        markup_format(page, "<tr><td>%" PRId64 "</td>", e->iteration);
+        markup_put(page, "<tr><td>");
+        if (e->iteration >= 0) markup_format(page, "%" PRId64, e->iteration);
+        markup_put(page, "</td>");
         for (int task = 0; task < EVALUATION_TASKS; task++)
             if (tasks[task]) cell(page, evaluation_ap(e, task));
         markup_put(page, "<td>");
@@ -136,7 +138,10 @@ static status draw_dataset(markup *page, const evaluation_record *record, const 
     for (int i = 0; i < record->count; i++) count += strcmp(record->items[i].dataset, last->dataset) == 0;
     markup_put(page, "<h3>");
     markup_text(page, *last->dataset ? last->dataset : "dataset without a name");
-    markup_format(page, " <small>after iteration %" PRId64, last->iteration);
+    if (last->iteration >= 0)
+        markup_format(page, " <small>after iteration %" PRId64, last->iteration);
+    else
+        markup_put(page, " <small>iteration unknown");
     if (last->images >= 0) markup_format(page, ", %" PRId64 " images", last->images);
     if (isfinite(last->seconds)) markup_format(page, ", %.4g s", last->seconds);
     markup_put(page, "</small></h3>\n");

@@ -92,9 +92,11 @@ static void draw_ap(markup *page, const evaluation_record *record, evaluation_ta
         markup_format(page, "%.2f %%", 100 * ap);
     else
         markup_put(page, "n/a");
-    if (record->count > 1)
-        markup_format(page, " <small>best %.2f at iteration %" PRId64 "</small>",
-                      100 * evaluation_ap(best, task), best->iteration);
+    if (record->count > 1) {
+        markup_format(page, " <small>best %.2f", 100 * evaluation_ap(best, task));
+        if (best->iteration >= 0) markup_format(page, " at iteration %" PRId64, best->iteration);
+        markup_put(page, "</small>");
+    }
     if (*last->dataset) {
         markup_put(page, "<small>");
         markup_text(page, last->dataset);

@@ -196,6 +196,26 @@ static void torn_and_foreign_lines(void **state) {
     assert_null(strstr(page, "7777"));
 }
 
+/* `eval --config` with weights that do not say where they come from. */
+static void scores_of_weights_from_elsewhere(void **state) {
+    (void)state;
+    begin_run("elsewhere");
+    put("evaluations.json",
+        "{\"iteration\": -1, \"dataset\": \"val\", \"images\": 7, \"bbox\": {\"AP\": 0.5}}\n");
+    make_report();
+    EXPECT("<h3>val <small>iteration unknown, 7 images</small></h3>");
+    EXPECT("<dd>50.00 %<small>val</small>");
+    put("evaluations.json", "{\"iteration\": 4, \"dataset\": \"val\", \"bbox\": {\"AP\": 0.25}}\n"
+                            "{\"iteration\": 9, \"dataset\": \"val\", \"bbox\": {\"AP\": 0.375}}\n"
+                            "{\"iteration\": -1, \"dataset\": \"val\", \"bbox\": {\"AP\": 0.5}}\n");
+    make_report();
+    EXPECT("<small>best 50.00</small>");
+    EXPECT("<tr><td></td>");
+    EXPECT("<title>AP</title>");
+    assert_null(strstr(page, "could not be read"));
+    assert_null(strstr(page, "iteration -1"));
+}
+
 static void long_run(void **state) {
     (void)state;
     begin_run("long");
@@ -260,9 +280,13 @@ static int remove_root(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_run),    cmocka_unit_test(failed_run_of_three_lines),
-        cmocka_unit_test(absent_files), cmocka_unit_test(torn_and_foreign_lines),
-        cmocka_unit_test(long_run),     cmocka_unit_test(pictures_are_inside),
+        cmocka_unit_test(whole_run),
+        cmocka_unit_test(failed_run_of_three_lines),
+        cmocka_unit_test(absent_files),
+        cmocka_unit_test(torn_and_foreign_lines),
+        cmocka_unit_test(scores_of_weights_from_elsewhere),
+        cmocka_unit_test(long_run),
+        cmocka_unit_test(pictures_are_inside),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
