@@ -109,11 +109,16 @@ static status draw(predict_job *job, int index) {
                                    job->options->draw_threshold);
 }
 
+/* An image may be too large for a picture, and its detections are as good. */
 static status write_results(predict_job *job, int index) {
     RETURN_IF_ERROR(results_writer_add(job->results, job->ids[index], file_name(job->images->paths[index]),
                                        &job->found, job->labels.ids));
     if (job->raw.fd >= 0) RETURN_IF_ERROR(raw_masks_add(&job->raw, &job->found));
-    return job->pictures ? draw(job, index) : STATUS_OK;
+    status s = job->pictures ? draw(job, index) : STATUS_OK;
+    if (s != STATUS_DATA) return s;
+    log_warn("predict", "%s: no picture: %s", job->images->paths[index], error_cause());
+    error_clear();
+    return STATUS_OK;
 }
 
 /* An image that cannot be read or is too large for this machine is the image's affair; all else ends the run. */

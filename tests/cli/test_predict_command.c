@@ -14,6 +14,7 @@
 
 #include "cli/train_sandbox.h"
 #include "data/image_read.h"
+#include "data/image_write.h"
 #include "data/json_pairs.h"
 #include "data/safetensors.h"
 #include "draw/picture.h"
@@ -170,6 +171,24 @@ static void a_bad_image_does_not_stop_the_others(void **state) {
     assert_false(exists("none/coco_instances_results.json"));
 }
 
+/* Longer than a picture may be: its detections count all the same. */
+static void what_cannot_be_drawn_is_detected_in(void **state) {
+    (void)state;
+    enum { LONG = 33000 };
+    static uint8_t grey[LONG * 2 * 3];
+    entry entries[MOST];
+    if (!picture_built_in()) {
+        print_message("[  SKIPPED ] built without cairo\n");
+        return;
+    }
+    assert_int_equal(image_write_png(sandbox_path("long.png"), grey, 2, LONG), STATUS_OK);
+    predict(PREDICT "long~long.png~toy/0001.png" KEYS);
+    assert_true(HAS_LINE(sandbox_run.err, "long.png: no picture"));
+    assert_true(read_results(entries, "long/coco_instances_results.json") >= 3);
+    assert_false(exists("long/long.png"));
+    assert_true(exists("long/0001.png"));
+}
+
 static void wrong_calls_are_refused(void **state) {
     (void)state;
     const refusal rows[] = {
@@ -207,6 +226,7 @@ int main(void) {
         cmocka_unit_test(names_that_are_no_numbers_give_places),
         cmocka_unit_test(raw_masks_go_to_a_file_of_their_own),
         cmocka_unit_test(a_bad_image_does_not_stop_the_others),
+        cmocka_unit_test(what_cannot_be_drawn_is_detected_in),
         cmocka_unit_test(wrong_calls_are_refused),
         cmocka_unit_test(augmentation_is_a_key),
     };
