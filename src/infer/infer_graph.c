@@ -29,6 +29,8 @@ status infer_graph_check(const mask_rcnn_spec *model, const detector_spec *spec)
     if (widest < classes) widest = classes;
     RETURN_IF_ERROR(check_size("candidates", proposals * classes, countable,
                                "MODEL.RPN.POST_NMS_TOPK_TEST or MODEL.ROI_HEADS.NUM_CLASSES"));
+    RETURN_IF_ERROR(check_size("detections", detections * classes, countable,
+                               "TEST.DETECTIONS_PER_IMAGE or MODEL.ROI_HEADS.NUM_CLASSES"));
     RETURN_IF_ERROR(check_size("pooled proposals", proposals * pooled * (double)model->fpn_channels, most,
                                "MODEL.RPN.POST_NMS_TOPK_TEST"));
     return check_size("masks", detections * side * side * widest, most, "TEST.DETECTIONS_PER_IMAGE");

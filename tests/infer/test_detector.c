@@ -352,6 +352,10 @@ static void what_is_too_large_is_refused(void **state) {
     assert_non_null(strstr(error_cause(), "MiB"));
     model.spec.rpn.post_nms_topk[1] = 200;
     detector_free(d);
+
+    spec.max_detections = 600000000; /* times four classes: more than 32 bits count */
+    assert_int_equal(detector_new(&d, &model, dev, &spec), STATUS_CONFIG);
+    assert_non_null(strstr(error_remedy(), "TEST.DETECTIONS_PER_IMAGE"));
 }
 
 int main(void) {
