@@ -31,8 +31,8 @@ typedef struct loader_options {
     int32_t workers;          /* DATALOADER.NUM_WORKERS of this rank; 0: none */
     int32_t prefetch_batches; /* made ahead of the one in use; >= 1, 0 means 2 */
     bool masks;               /* MODEL.MASK_ON */
-    bool bitmap_masks;        /* INPUT.MASK_FORMAT bitmask */
-    double bad_share;         /* 0.01: stop above 1 % */
+    bool bitmap_masks; /* polygons, too, become bitmaps of the original image, as torchvision has them */
+    double bad_share;  /* 0.01: stop above 1 % */
     bool
         keep_bad; /* deliver a bad image as itself, without pixels and objects, instead of another one, and say nothing */
     double stall_seconds; /* 0 means 60 */

@@ -36,7 +36,7 @@ typedef struct sample_request {
 typedef struct sample_builder {
     const dataset *data;
     bool masks;        /* pack masks; false: boxes only */
-    bool bitmap_masks; /* INPUT.MASK_FORMAT bitmask: polygons become bitmaps, too */
+    bool bitmap_masks; /* polygons become bitmaps of the original image, too */
     float *xy;         /* scratch, [room] */
     size_t xy_room;
     int32_t *points; /* scratch, [points_room] */

@@ -58,7 +58,8 @@ typedef struct roi_spec {
     int mask_convs;
     int64_t mask_dim;
     norm_spec mask_norm;
-    bool soft_mask_targets; /* torchvision's; else detectron2's */
+    bool soft_mask_targets;   /* torchvision's; else detectron2's */
+    bool bitmap_mask_targets; /* detectron2's of bitmaps, polygons too; without effect where they are soft */
 } roi_spec;
 
 /* From bytes to the network's input. */

@@ -135,6 +135,7 @@ static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targe
     tape_scope(step->t, "roi_heads.mask_targets");
     mask_targets_params p = {.resolution = side,
                              .soft = spec->soft_mask_targets,
+                             .bitmaps = spec->bitmap_mask_targets,
                              .canvas_height = (int)step->shape.height,
                              .canvas_width = (int)step->shape.width};
     tensor *wanted = mask_targets(

@@ -106,6 +106,7 @@ static void roi_from(roi_spec *roi, const config *cfg) {
         .mask_dim = cfg->MODEL_ROI_MASK_HEAD_CONV_DIM,
         .mask_norm = norm_from(cfg->MODEL_ROI_MASK_HEAD_NORM, cfg),
         .soft_mask_targets = strcmp(cfg->MODEL_ROI_MASK_HEAD_TARGET, "soft") == 0,
+        .bitmap_mask_targets = strcmp(cfg->INPUT_MASK_FORMAT, "bitmask") == 0,
     };
     for (int i = 0; i < 4; i++) roi->box_weights[i] = cfg->MODEL_ROI_BOX_HEAD_BBOX_REG_WEIGHTS.values[i];
 }

@@ -40,8 +40,7 @@ static status open_loader(test_set *t, const config *cfg, const rank_env *env) {
         .workers = workers,
         .prefetch_batches = workers > 2 ? workers : 2, /* of one image each */
         .masks = cfg->TEST_VALIDATION_LOSS && cfg->MODEL_MASK_ON,
-        .bitmap_masks = strcmp(cfg->INPUT_MASK_FORMAT, "bitmask") == 0 ||
-                        strcmp(cfg->MODEL_ROI_MASK_HEAD_TARGET, "soft") == 0,
+        .bitmap_masks = strcmp(cfg->MODEL_ROI_MASK_HEAD_TARGET, "soft") == 0,
         .keep_bad = true};
     return loader_new(&t->load, t->set, &options);
 }

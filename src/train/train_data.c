@@ -51,8 +51,7 @@ static status open_loader(train_data *d, const config *cfg, loader_options optio
     s->rule =
         strcmp(cfg->INPUT_RESIZE_ROUNDING, "floor") == 0 ? RESIZE_RULE_TORCHVISION : RESIZE_RULE_DETECTRON2;
     options.masks = cfg->MODEL_MASK_ON;
-    options.bitmap_masks = strcmp(cfg->INPUT_MASK_FORMAT, "bitmask") == 0 ||
-                           strcmp(cfg->MODEL_ROI_MASK_HEAD_TARGET, "soft") == 0;
+    options.bitmap_masks = strcmp(cfg->MODEL_ROI_MASK_HEAD_TARGET, "soft") == 0;
     options.bad_share = cfg->DATALOADER_MAX_BAD_IMAGE_SHARE;
     d->image_ids = calloc((size_t)(s->global_batch / options.world) + 1, sizeof *d->image_ids);
     if (!d->image_ids)

@@ -42,8 +42,21 @@ static void too_many_anchors_are_refused(void **state) {
     }
 }
 
+/* detectron2 resizes polygons and rasterises them then; only torchvision makes bitmaps of the original image. */
+static void masks_are_bitmaps_where_asked_for(void **state) {
+    (void)state;
+    mask_rcnn_spec spec;
+    assert_int_equal(spec_of(&spec, "INPUT.MASK_FORMAT", "polygon"), STATUS_OK);
+    assert_false(spec.roi.bitmap_mask_targets || spec.roi.soft_mask_targets);
+    assert_int_equal(spec_of(&spec, "INPUT.MASK_FORMAT", "bitmask"), STATUS_OK);
+    assert_true(spec.roi.bitmap_mask_targets && !spec.roi.soft_mask_targets);
+    assert_int_equal(spec_of(&spec, "MODEL.ROI_MASK_HEAD.TARGET", "soft"), STATUS_OK);
+    assert_true(spec.roi.soft_mask_targets);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(anchors_have_room),
+                                       cmocka_unit_test(masks_are_bitmaps_where_asked_for),
                                        cmocka_unit_test(too_many_anchors_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
