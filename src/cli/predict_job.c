@@ -10,9 +10,9 @@
 #include "draw/picture.h"
 #include "eval/coco_results.h"
 #include "infer/detector.h"
+#include "train/class_map.h"
 #include "train/model_config.h"
 #include "train/setup.h"
-#include "train/weights_labels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,8 @@ typedef struct predict_job {
     int64_t *ids;
     device *dev;
     mask_rcnn model;
-    weights_labels labels;
+    class_table classes;   /* as the weights name them */
+    int64_t *category_ids; /* by label; NULL: label + 1 */
     detector *d;
     results_writer *results;
     raw_masks raw;
@@ -75,6 +76,16 @@ static status open_outputs(predict_job *job) {
     return results_writer_open(&job->results, path);
 }
 
+/* A model may have more labels than its data set had categories: those were never trained. */
+static status list_category_ids(predict_job *job, int labels) {
+    const weights_classes *known = &job->classes.classes;
+    if (!known->ids) return STATUS_OK;
+    job->category_ids = calloc((size_t)labels + 1, sizeof *job->category_ids);
+    if (!job->category_ids) return error_set(STATUS_OS, "free some memory", "out of memory for category ids");
+    for (int i = 0; i < labels; i++) job->category_ids[i] = i < known->count ? known->ids[i] : i + 1;
+    return STATUS_OK;
+}
+
 static status open_model(predict_job *job) {
     const config *cfg = job->cfg;
     if (!cfg->MODEL_WEIGHTS[0])
@@ -82,8 +93,8 @@ static status open_model(predict_job *job) {
     thread_pool_start(setup_thread_count(cfg, 1));
     RETURN_IF_ERROR(setup_device(&job->dev, cfg, 0));
     RETURN_IF_ERROR(setup_model(&job->model, cfg, job->dev, false, cfg->MODEL_WEIGHTS, NULL, WEIGHTS_EXACT));
-    RETURN_IF_ERROR(
-        weights_labels_read(&job->labels, cfg->MODEL_WEIGHTS, (int)cfg->MODEL_ROI_HEADS_NUM_CLASSES));
+    RETURN_IF_ERROR(class_table_of_weights(&job->classes, cfg->MODEL_WEIGHTS));
+    RETURN_IF_ERROR(list_category_ids(job, (int)cfg->MODEL_ROI_HEADS_NUM_CLASSES));
     detector_spec spec;
     detector_spec_from_config(&spec, cfg);
     spec.raw_masks = job->options->raw_masks;
@@ -104,15 +115,15 @@ static status draw(predict_job *job, int index) {
                            .height = job->image.height,
                            .width = job->image.width,
                            .caption = file_name(job->images->paths[index])};
-    picture_classes classes = {.names = job->labels.names, .count = job->labels.count};
-    return picture_draw_detections(path, &image, &job->found, job->labels.names ? &classes : NULL,
+    picture_classes classes = {.names = job->classes.classes.names, .count = job->classes.classes.count};
+    return picture_draw_detections(path, &image, &job->found, classes.names ? &classes : NULL,
                                    job->options->draw_threshold);
 }
 
 /* An image may be too large for a picture, and its detections are as good. */
 static status write_results(predict_job *job, int index) {
     RETURN_IF_ERROR(results_writer_add(job->results, job->ids[index], file_name(job->images->paths[index]),
-                                       &job->found, job->labels.ids));
+                                       &job->found, job->category_ids));
     if (job->raw.fd >= 0) RETURN_IF_ERROR(raw_masks_add(&job->raw, &job->found));
     status s = job->pictures ? draw(job, index) : STATUS_OK;
     if (s != STATUS_DATA) return s;
@@ -170,7 +181,8 @@ static void close_job(predict_job *job) {
     detector_free(job->d);
     detection_list_release(&job->found);
     image_buffer_release(&job->image);
-    weights_labels_release(&job->labels);
+    class_table_release(&job->classes);
+    free(job->category_ids);
     mask_rcnn_release(&job->model);
     if (job->dev) device_close(job->dev);
     stage_times_release(&job->times);
