@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "data/safetensors.h"
 #include "train/checkpoint.h"
+#include "train/class_table.h"
 #include "train/weights.h"
 #include "train/weights_kind.h"
 
@@ -126,18 +127,17 @@ static void print_metadata(const safetensors *file) {
 static status print_classes(const safetensors *file, const weights_kind *kind) {
     enum { MOST_NAMES = 100 };
     if (kind->classes < 0) return STATUS_OK;
-    json_pairs names;
-    status s = weights_class_names(&names, file);
-    if (s == STATUS_OK) {
-        printf("%-12s %d and the background%s", "classes", kind->classes, names.count ? ": " : ", not named");
-        for (int i = 0; i < names.count && i < MOST_NAMES; i++) {
-            if (i) fputs(", ", stdout);
-            print_text(names.items[i].value, 60);
-        }
-        puts(names.count > MOST_NAMES ? ", ..." : "");
+    class_table table;
+    RETURN_IF_ERROR(class_table_of_file(&table, file));
+    const weights_classes *named = &table.classes;
+    printf("%-12s %d and the background%s", "classes", kind->classes, named->count ? ": " : ", not named");
+    for (int i = 0; i < named->count && i < MOST_NAMES; i++) {
+        if (i) fputs(", ", stdout);
+        print_text(named->names[i], 60);
     }
-    json_pairs_release(&names);
-    return s;
+    puts(named->count > MOST_NAMES ? ", ..." : "");
+    class_table_release(&table);
+    return STATUS_OK;
 }
 
 /* What the numbers were made for; a configuration that says otherwise is refused. */

@@ -10,7 +10,7 @@
 #include "draw/picture.h"
 #include "eval/coco_results.h"
 #include "infer/detector.h"
-#include "train/class_map.h"
+#include "train/class_table.h"
 #include "train/model_config.h"
 #include "train/setup.h"
 

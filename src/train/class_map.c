@@ -6,114 +6,11 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "data/json_pairs.h"
 
 enum {
     TORCHVISION_LABELS = 90, /* of its COCO models: category ids 1..90, of which 80 are used */
     LIST_TEXT = 700
 };
-
-/* --- lists --------------------------------------------------------------------------------------------------------- */
-
-static status allocate_list(class_table *out, int count) {
-    *out = (class_table){.names = calloc((size_t)count + 1, sizeof *out->names),
-                         .ids = calloc((size_t)count + 1, sizeof *out->ids)};
-    if (!out->names || !out->ids)
-        return error_set(STATUS_OS, "free some memory", "out of memory for %d class names", count);
-    out->classes = (weights_classes){.names = (const char *const *)out->names, .ids = out->ids};
-    return STATUS_OK;
-}
-
-static status add_class(class_table *list, const char *name, int64_t id) {
-    int at = list->classes.count;
-    list->names[at] = strdup(name);
-    list->ids[at] = id;
-    if (!list->names[at])
-        return error_set(STATUS_OS, "free some memory", "out of memory for the class name %.80s", name);
-    list->classes.count++;
-    return STATUS_OK;
-}
-
-void class_table_release(class_table *list) {
-    for (int i = 0; i < list->classes.count; i++) free(list->names[i]);
-    free(list->names);
-    free(list->ids);
-    *list = (class_table){0};
-}
-
-static status keep_or_release(class_table *list, status s) {
-    if (s != STATUS_OK) class_table_release(list);
-    return s;
-}
-
-status class_table_of_dataset(class_table *out, const dataset *set) {
-    int count = (int)dataset_category_count(set);
-    status s = allocate_list(out, count);
-    for (int i = 0; i < count && s == STATUS_OK; i++)
-        s = add_class(out, dataset_category_name(set, (uint32_t)i), dataset_category_id(set, (uint32_t)i));
-    return keep_or_release(out, s);
-}
-
-static status parse_claim(json_pairs *out, const safetensors *file, const char *claim) {
-    const char *text = safetensors_metadata(file, claim);
-    *out = (json_pairs){0};
-    if (!text) return STATUS_OK;
-    status s = json_pairs_parse(out, claim, text, strlen(text));
-    return s == STATUS_OK ? s : error_prefix(s, "%s: __metadata__", safetensors_path(file));
-}
-
-static status read_claims(class_table *out, const safetensors *file, const json_pairs *names,
-                          const json_pairs *ids) {
-    if (names->count == 0) return STATUS_OK;
-    RETURN_IF_ERROR(allocate_list(out, names->count));
-    for (int i = 0; i < names->count; i++) {
-        char place[24];
-        int64_t id = 0;
-        snprintf(place, sizeof place, "%d", i);
-        const char *name = json_pairs_get(names, place);
-        if (!name || (ids->count > 0 && (ids->count != names->count || !json_pairs_i64(&id, ids, place))))
-            return error_set(STATUS_DATA, "write both as JSON lists, one entry for each class",
-                             "%s: __metadata__: class_names and class_ids are no lists of one length",
-                             safetensors_path(file));
-        RETURN_IF_ERROR(add_class(out, name, id));
-    }
-    if (ids->count == 0) out->classes.ids = NULL;
-    return STATUS_OK;
-}
-
-status class_table_of_weights(class_table *out, const char *path) {
-    safetensors *file;
-    json_pairs names = {0}, ids = {0};
-    *out = (class_table){0};
-    RETURN_IF_ERROR(safetensors_open(&file, path));
-    status s = parse_claim(&names, file, "class_names");
-    if (s == STATUS_OK) s = parse_claim(&ids, file, "class_ids");
-    if (s == STATUS_OK) s = read_claims(out, file, &names, &ids);
-    json_pairs_release(&names);
-    json_pairs_release(&ids);
-    safetensors_close(file);
-    return keep_or_release(out, s);
-}
-
-void class_table_text(char *out, size_t size, const weights_classes *classes) {
-    char tail[48];
-    size_t at = 0;
-    int tail_size = snprintf(tail, sizeof tail, ", ... (%d classes)", classes->count);
-    out[0] = '\0';
-    for (int i = 0; i < classes->count; i++) {
-        char id[32] = "", item[160];
-        if (classes->ids) snprintf(id, sizeof id, " (%" PRId64 ")", classes->ids[i]);
-        int length = snprintf(item, sizeof item, "%s%.100s%s", i ? ", " : "", classes->names[i], id);
-        if (at + (size_t)length + (size_t)tail_size >= size) {
-            snprintf(out + at, size - at, "%s", tail);
-            return;
-        }
-        memcpy(out + at, item, (size_t)length + 1);
-        at += (size_t)length;
-    }
-}
-
-/* --- the map ------------------------------------------------------------------------------------------------------- */
 
 static bool ids_fit_torchvision(const weights_classes *set) {
     for (int i = 0; i < set->count; i++)
@@ -127,17 +24,12 @@ static void place(class_map *map, int label, int category, const weights_classes
     map->names[label] = set->names[category];
 }
 
-/* Numbers of COCO's ids that no object has are called N/A where torchvision's 90 labels have names. */
-static bool is_unnamed(const char *name) {
-    return name[0] == '\0' || strcmp(name, "N/A") == 0;
-}
-
 /* False where the lists differ; `skip_unnamed` leaves out labels of the model that stand for nothing. */
 static bool place_by_name(class_map *map, const weights_classes *model, const weights_classes *set,
                           bool skip_unnamed) {
     int category = 0;
     for (int i = 0; i < model->count; i++) {
-        if (skip_unnamed && is_unnamed(model->names[i])) continue;
+        if (skip_unnamed && !class_table_is_name(model->names[i])) continue;
         if (i >= map->labels || category == set->count ||
             strcmp(model->names[i], set->names[category]) != 0 ||
             (model->ids && model->ids[i] != set->ids[category]))

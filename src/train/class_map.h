@@ -1,26 +1,8 @@
-/* Classes as lists of names and original ids, by label; and which category of a data set each label of a model stands
- * for. */
+/* Which category of a data set each label of a model stands for. */
 #ifndef TRAIN_CLASS_MAP_H
 #define TRAIN_CLASS_MAP_H
 
-#include "data/dataset.h"
-#include "train/weights.h"
-
-/* Owns its texts. `classes` points into it; names are NULL in a list without classes, ids where they are unknown. */
-typedef struct class_table {
-    weights_classes classes;
-    char **names;
-    int64_t *ids;
-} class_table;
-
-/* The categories by ascending id. OS. */
-status class_table_of_dataset(class_table *out, const dataset *set);
-
-/* class_names and class_ids of a weights file's `__metadata__`; no classes where it says nothing of them. Codes of
- * safetensors_open; DATA: they are no lists, or not equally long. */
-status class_table_of_weights(class_table *out, const char *path);
-
-void class_table_release(class_table *list);
+#include "train/class_table.h"
 
 /* Where each of a model's labels goes. */
 typedef struct class_map {
@@ -40,8 +22,5 @@ typedef struct class_map {
 status class_map_make(class_map *out, int labels, const weights_classes *model, const char *model_name,
                       const weights_classes *set, const char *set_name);
 void class_map_release(class_map *map);
-
-/* "disk (1), ring (7), ... (80 classes)", cut off where it would not fit. */
-void class_table_text(char *out, size_t size, const weights_classes *classes);
 
 #endif

@@ -4,15 +4,13 @@
 #include <string.h>
 #include <strings.h>
 
-static bool is_name(const char *text) {
-    return *text && strcmp(text, "N/A") != 0;
-}
+#include "train/class_table.h"
 
 /* One pass over all names with one rule of equality. */
 static void match_by(class_rows *rows, bool *is_taken, const char *const *names, const char *const *from,
                      int from_count, int (*compare)(const char *, const char *)) {
     for (int i = 0; i < rows->count; i++) {
-        if (rows->source[i] >= 0 || !is_name(names[i])) continue;
+        if (rows->source[i] >= 0 || !class_table_is_name(names[i])) continue;
         for (int k = 0; k < from_count && rows->source[i] < 0; k++) {
             if (is_taken[k] || compare(names[i], from[k]) != 0) continue;
             rows->source[i] = k;

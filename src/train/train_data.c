@@ -23,15 +23,8 @@ static status list_classes(train_data *d, const config *cfg) {
                          "set MODEL.ROI_HEADS.NUM_CLASSES to at least the number of categories",
                          "MODEL.ROI_HEADS.NUM_CLASSES is %" PRId64 ", but DATASETS.TRAIN has %d categories",
                          cfg->MODEL_ROI_HEADS_NUM_CLASSES, count);
-    d->names = calloc((size_t)count + 1, sizeof *d->names);
-    d->ids = calloc((size_t)count + 1, sizeof *d->ids);
-    if (!d->names || !d->ids)
-        return error_set(STATUS_OS, "free some memory", "out of memory for %d class names", count);
-    for (int i = 0; i < count; i++) {
-        d->names[i] = dataset_category_name(d->set, (uint32_t)i);
-        d->ids[i] = dataset_category_id(d->set, (uint32_t)i);
-    }
-    d->classes = (weights_classes){.count = count, .names = d->names, .ids = d->ids};
+    RETURN_IF_ERROR(class_table_of_dataset(&d->table, d->set));
+    d->classes = d->table.classes;
     return STATUS_OK;
 }
 
@@ -88,8 +81,7 @@ status train_data_open_in_order(train_data *d, const config *cfg, int images) {
 void train_data_close(train_data *d) {
     if (d->load) loader_free(d->load);
     if (d->set) dataset_free(d->set);
-    free(d->names);
-    free(d->ids);
+    class_table_release(&d->table);
     free(d->image_ids);
     *d = (train_data){0};
 }

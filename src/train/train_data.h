@@ -5,16 +5,15 @@
 
 #include "comm/rank_env.h"
 #include "data/loader.h"
+#include "train/class_table.h"
 #include "train/config.h"
-#include "train/weights.h"
 
 typedef struct train_data {
     dataset *set;
     loader *load;
+    class_table table;       /* owns the texts */
     weights_classes classes; /* names and original ids, by label */
-    const char **names;
-    int64_t *ids;
-    int64_t *image_ids; /* room for a rank's batch */
+    int64_t *image_ids;      /* room for a rank's batch */
 } train_data;
 
 /* Opens DATASETS.TRAIN, logs what is in it, and starts the loader's processes. CONFIG: no dataset named, or more

@@ -107,7 +107,7 @@ static status list_objects(image_scratch *scratch, const batch_view *v, int imag
     for (int i = 0; i < in->gt_count[image]; i++) {
         picture_instance *item = &scratch->items[i];
         *item = (picture_instance){.score = -1, .label = in->gt_labels[first + i]};
-        item->name = v->data.names[item->label];
+        item->name = v->data.classes.names[item->label];
         memcpy(item->box, in->gt_boxes + 4 * (first + i), sizeof item->box);
         if (!v->masks) continue;
         gt_mask_record record;

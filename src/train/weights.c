@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "device/device.h"
 #include "train/class_rows.h"
+#include "train/class_table.h"
 #include "train/weight_names.h"
 #include "train/weights_kind.h"
 
@@ -359,18 +360,13 @@ static status load(weights_report *report, match *m, float *buffer, const config
 /* Finds the classes of the model in the file's list, where both are known. */
 static status match_classes(match *m, const config *cfg, const weights_classes *classes) {
     if (!classes || !classes->names || !safetensors_metadata(m->file, "class_names")) return STATUS_OK;
-    json_pairs list;
-    status s = weights_class_names(&list, m->file);
-    const char **names = calloc((size_t)list.count + 1, sizeof *names);
-    if (s == STATUS_OK && !names) s = error_set(STATUS_OS, "free some memory", "no memory for class names");
-    if (s == STATUS_OK) {
-        for (int i = 0; i < list.count; i++) names[i] = list.items[i].value;
-        s = class_rows_match(&m->rows, classes->names, classes->count, names, list.count);
-        m->has_rows = s == STATUS_OK;
-        m->may_copy = cfg->MODEL_COPY_CLASS_ROWS;
-    }
-    free(names);
-    json_pairs_release(&list);
+    class_table own;
+    RETURN_IF_ERROR(class_table_of_file(&own, m->file));
+    status s =
+        class_rows_match(&m->rows, classes->names, classes->count, own.classes.names, own.classes.count);
+    m->has_rows = s == STATUS_OK;
+    m->may_copy = cfg->MODEL_COPY_CLASS_ROWS;
+    class_table_release(&own);
     return s;
 }
 

@@ -5,7 +5,6 @@
 #define TRAIN_WEIGHTS_H
 
 #include "base/status.h"
-#include "data/json_pairs.h"
 #include "data/safetensors.h"
 #include "layers/param_store.h"
 #include "train/config.h"
@@ -67,8 +66,5 @@ status weights_check_claims(const safetensors *file, const config *cfg, const we
 /* Warns of a file without claims where `cfg` is not what torchvision's and timm's files, which have none, were made for.
  * Others of that kind are legal, so they are taken, but wrong settings cost accuracy and nothing else shows it. */
 void weights_warn_of_silence(const safetensors *file, const config *cfg);
-
-/* class_names of a file as a list without items where it has none. DATA. Release it in any case. */
-status weights_class_names(json_pairs *out, const safetensors *file);
 
 #endif

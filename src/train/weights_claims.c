@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "data/json_pairs.h"
+#include "train/class_table.h"
 
 static const char *stride_place(const config *cfg) {
     return cfg->MODEL_RESNETS_STRIDE_IN_1X1 ? "1x1" : "3x3";
@@ -201,71 +202,46 @@ void weights_warn_of_silence(const safetensors *file, const config *cfg) {
 
 /* The first class that differs, as texts for a message; false if the lists are equal as far as both are
  * known. */
-static bool find_other_class(char said[128], char set[128], const safetensors *file,
-                             const weights_classes *classes, const json_pairs *names, const json_pairs *ids) {
+static bool find_other_class(char said[128], char set[128], const weights_classes *file,
+                             const weights_classes *classes) {
     for (int i = 0; i < classes->count; i++) {
-        const char *name = i < names->count ? names->items[i].value : "none";
-        const char *id = i < ids->count ? ids->items[i].value : NULL;
-        bool is_other = i >= names->count || strcmp(name, classes->names[i]) != 0;
-        char number[24] = "";
-        if (classes->ids && safetensors_metadata(file, "class_ids")) {
-            snprintf(number, sizeof number, "%lld", (long long)classes->ids[i]);
-            is_other = is_other || !id || strcmp(id, number) != 0;
-        }
-        if (!is_other) continue;
-        snprintf(said, 128, "class %d is %.80s%s%.20s", i, name, id ? ", id " : "", id ? id : "");
-        snprintf(set, 128, "%.80s%s%s", classes->names[i], *number ? ", id " : "", number);
+        bool is_there = i < file->count;
+        char id[32] = "", wanted[32] = "";
+        if (is_there && file->ids) snprintf(id, sizeof id, ", id %lld", (long long)file->ids[i]);
+        if (classes->ids && file->ids)
+            snprintf(wanted, sizeof wanted, ", id %lld", (long long)classes->ids[i]);
+        if (is_there && strcmp(file->names[i], classes->names[i]) == 0 &&
+            (!*wanted || file->ids[i] == classes->ids[i]))
+            continue;
+        snprintf(said, 128, "class %d is %.80s%s", i, is_there ? file->names[i] : "none", id);
+        snprintf(set, 128, "%.80s%s", classes->names[i], wanted);
         return true;
     }
-    if (names->count == classes->count) return false;
-    snprintf(said, 128, "%d classes", names->count);
+    if (file->count == classes->count) return false;
+    snprintf(said, 128, "%d classes", file->count);
     snprintf(set, 128, "%d classes", classes->count);
     return true;
 }
 
-status weights_class_names(json_pairs *out, const safetensors *file) {
-    const char *said = safetensors_metadata(file, "class_names");
-    *out = (json_pairs){0};
-    if (!said) return STATUS_OK;
-    status s = json_pairs_parse(out, "class_names", said, strlen(said));
-    return s == STATUS_OK ? s : error_prefix(s, "%s: __metadata__", safetensors_path(file));
-}
-
-/* A list of classes for a message, as many as fit. */
-enum { CLASS_LIST_TEXT = 640 };
-static void append_class(char text[CLASS_LIST_TEXT], size_t *used, int index, int count, const char *name) {
-    if (*used + strlen(name) + 8 < CLASS_LIST_TEXT)
-        append(text, CLASS_LIST_TEXT, used, index ? ", %s" : "%s", name);
-    else if (index == 0 || index == count - 1)
-        append(text, CLASS_LIST_TEXT, used, ", ...");
-}
-
 static status check_classes(const safetensors *file, const weights_classes *classes) {
-    const char *said_ids = safetensors_metadata(file, "class_ids");
+    enum { LIST_TEXT = 640 };
     if (!classes || !classes->names || !safetensors_metadata(file, "class_names")) return STATUS_OK;
-    json_pairs names, ids = {0};
-    status s = weights_class_names(&names, file);
-    if (s == STATUS_OK && said_ids) {
-        s = json_pairs_parse(&ids, "class_ids", said_ids, strlen(said_ids));
-        if (s != STATUS_OK) s = error_prefix(s, "%s: __metadata__", safetensors_path(file));
-    }
+    class_table own;
+    RETURN_IF_ERROR(class_table_of_file(&own, file));
     char said[128], set[128];
-    if (s == STATUS_OK && find_other_class(said, set, file, classes, &names, &ids)) {
-        char in_file[CLASS_LIST_TEXT], in_set[CLASS_LIST_TEXT];
-        size_t file_used = 0, set_used = 0;
-        for (int i = 0; i < names.count; i++)
-            append_class(in_file, &file_used, i, names.count, names.items[i].value);
-        for (int i = 0; i < classes->count; i++)
-            append_class(in_set, &set_used, i, classes->count, classes->names[i]);
+    status s = STATUS_OK;
+    if (find_other_class(said, set, &own.classes, classes)) {
+        char in_file[LIST_TEXT], in_set[LIST_TEXT];
+        class_table_text(in_file, sizeof in_file, &own.classes);
+        class_table_text(in_set, sizeof in_set, classes);
         s = error_set(
             STATUS_DATA, "use the annotations or the weights that belong together",
             "%s: made for other classes (class_names): in the file %s, in the data set %s; all %d in the "
             "file: %s; all %d in the data set: %s",
-            safetensors_path(file), said, set, names.count, names.count ? in_file : "none", classes->count,
-            classes->count ? in_set : "none");
+            safetensors_path(file), said, set, own.classes.count, own.classes.count ? in_file : "none",
+            classes->count, classes->count ? in_set : "none");
     }
-    json_pairs_release(&names);
-    json_pairs_release(&ids);
+    class_table_release(&own);
     return s;
 }
 

@@ -1,9 +1,7 @@
 /* What a weights file says of itself, on arbitrary bytes: its kind, claims and class names. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/check.h"
 #include "train/class_rows.h"
+#include "train/class_table.h"
 #include "train/weights.h"
 #include "train/weights_kind.h"
 
@@ -18,25 +16,21 @@ static const config *defaults(void) {
 }
 
 static void match(const safetensors *file, const weights_classes *classes) {
-    json_pairs list;
-    class_rows rows = {0};
-    status s = weights_class_names(&list, file);
-    const char **names = calloc((size_t)list.count + 1, sizeof *names);
-    if (s == STATUS_OK && names) {
-        for (int i = 0; i < list.count; i++) names[i] = list.items[i].value;
-        if (class_rows_match(&rows, classes->names, classes->count, names, list.count) == STATUS_OK) {
-            int matched = 0;
-            for (int i = 0; i < rows.count; i++) {
-                CHECK(rows.source[i] >= -1 && rows.source[i] < list.count, "class %d is in the file", i);
-                matched += rows.source[i] >= 0;
-            }
-            CHECK(matched == rows.matched, "matches are counted");
-            CHECK(!rows.is_same || list.count == rows.count, "equal lists are equally long");
+    class_table own;
+    class_rows rows;
+    if (class_table_of_file(&own, file) != STATUS_OK) return;
+    const weights_classes *said = &own.classes;
+    if (class_rows_match(&rows, classes->names, classes->count, said->names, said->count) == STATUS_OK) {
+        int matched = 0;
+        for (int i = 0; i < rows.count; i++) {
+            CHECK(rows.source[i] >= -1 && rows.source[i] < said->count, "class %d is in the file", i);
+            matched += rows.source[i] >= 0;
         }
+        CHECK(matched == rows.matched, "matches are counted");
+        CHECK(!rows.is_same || said->count == rows.count, "equal lists are equally long");
     }
     class_rows_release(&rows);
-    free(names);
-    json_pairs_release(&list);
+    class_table_release(&own);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
