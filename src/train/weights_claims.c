@@ -213,7 +213,7 @@ static bool find_other_class(char said[128], char set[128], const weights_classe
         if (is_there && strcmp(file->names[i], classes->names[i]) == 0 &&
             (!*wanted || file->ids[i] == classes->ids[i]))
             continue;
-        snprintf(said, 128, "class %d is %.80s%s", i, is_there ? file->names[i] : "none", id);
+        snprintf(said, 128, "class %d is %.70s%s", i, is_there ? file->names[i] : "none", id);
         snprintf(set, 128, "%.80s%s", classes->names[i], wanted);
         return true;
     }
