@@ -1,20 +1,16 @@
-/* OUTPUT_DIR/pictures/NNN_<stem>.png: ground truth beside predictions, of images spread evenly over a test set. */
+/* OUTPUT_DIR/pictures/NNNN_<stem>.png: ground truth beside predictions, of images spread evenly over a test set. */
 #ifndef TRAIN_EVALUATE_PICTURES_H
 #define TRAIN_EVALUATE_PICTURES_H
 
-#include "data/detection.h"
-#include "draw/truth.h"
-#include "train/test_data.h"
+#include "train/test_pictures.h"
 
 #include <limits.h>
 
 typedef struct evaluate_pictures {
-    const test_set *set;
+    test_pictures pictures;
     char folder[PATH_MAX];
-    bool masks;
-    int wanted, drawn; /* wanted 0: none */
-    int ranks;         /* only every so manieth image comes by on this rank */
-    truth_list truth;
+    int wanted; /* 0: none */
+    int ranks;  /* only every so manieth image comes by on this rank */
 } evaluate_pictures;
 
 /* `count` pictures (0: none) of the images 0, ranks, 2 x ranks, ... of the set. Makes the folder and removes pictures of

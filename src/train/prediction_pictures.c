@@ -3,69 +3,47 @@
 #include "base/file_util.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "draw/truth.h"
+#include "draw/picture.h"
 #include "infer/detector.h"
 #include "train/model_config.h"
 #include "train/setup.h"
-#include "train/test_data.h"
+#include "train/test_pictures.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct job {
     const config *cfg;
-    const char *folder;
-    double least_score;
-    int64_t wanted, drawn;
+    int64_t wanted;
     test_data data;
     device *dev;
     mask_rcnn model;
     detector *detect;
     detection_list found;
-    truth_list truth;
+    test_pictures pictures;
 } job;
 
-/* FOLDER/0001_<stem>.png, without the file's folders. */
-static status place(char path[PATH_MAX], const job *j, const char *file_name) {
-    char name[160];
-    const char *slash = strrchr(file_name, '/'), *base = slash ? slash + 1 : file_name;
-    const char *back = strrchr(base, '\\'), *dot = strrchr(base, '.');
-    if (back) base = back + 1;
-    int stem = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
-    snprintf(name, sizeof name, "%04" PRId64 "_%.*s.png", j->drawn + 1, stem < 100 ? stem : 100, base);
-    return path_join(path, j->folder, name);
-}
-
-static status draw_sample(job *j, const test_set *set, const loader_sample *sample) {
-    char path[PATH_MAX];
+static status draw_sample(job *j, const loader_sample *sample) {
     if (!sample->pixels) {
         log_warn("draw", "left out: %s", sample->cause);
         return STATUS_OK;
     }
     status s = detector_run(j->detect, &j->found, sample->pixels, sample->height, sample->width);
     if (s != STATUS_OK) return error_prefix(s, "%s", sample->file_name);
-    RETURN_IF_ERROR(place(path, j, sample->file_name));
-    RETURN_IF_ERROR(truth_of_image(&j->truth, set->set, sample->image, j->cfg->MODEL_MASK_ON));
-    picture_image image = {.rgb = sample->pixels,
-                           .height = sample->height,
-                           .width = sample->width,
-                           .caption = sample->file_name};
-    picture_classes classes = {
-        .names = set->map.names, .count = set->map.labels, .colours = set->map.categories};
-    RETURN_IF_ERROR(picture_ground_truth_beside(path, &image, j->truth.items, j->truth.count, &j->found,
-                                                &classes, j->least_score));
-    j->drawn++;
+    s = test_pictures_draw(&j->pictures, sample, &j->found);
+    if (s != STATUS_DATA) return s;
+    log_warn("draw", "%s: left out: %s", sample->file_name, error_cause()); /* too large for a picture */
+    error_clear();
     return STATUS_OK;
 }
 
 static status draw_set(job *j, const test_set *set) {
     int64_t count = dataset_image_count(set->set);
-    for (int64_t i = 0; i < count && j->drawn < j->wanted && set->load; i++) {
+    j->pictures.set = set;
+    for (int64_t i = 0; i < count && j->pictures.drawn < j->wanted && set->load; i++) {
         loader_batch batch;
         RETURN_IF_ERROR(loader_next(set->load, &batch));
-        status s = draw_sample(j, set, &batch.samples[0]);
+        status s = draw_sample(j, &batch.samples[0]);
         loader_release_batch(set->load);
         RETURN_IF_ERROR(s);
     }
@@ -96,10 +74,11 @@ static status run(job *j) {
     RETURN_IF_ERROR(test_data_open(&j->data, j->cfg, &alone));
     RETURN_IF_ERROR(open_model(j));
     for (int i = 0; i < j->data.count; i++) RETURN_IF_ERROR(draw_set(j, &j->data.sets[i]));
-    if (j->drawn == 0)
+    if (j->pictures.drawn == 0)
         return error_set(STATUS_DATA, "look at the warnings above, and at the annotation file",
                          "none of the images of DATASETS.TEST could be drawn");
-    log_info("draw", "%" PRId64 " image%s in %s", j->drawn, j->drawn == 1 ? "" : "s", j->folder);
+    log_info("draw", "%d image%s in %s", j->pictures.drawn, j->pictures.drawn == 1 ? "" : "s",
+             j->pictures.folder);
     return STATUS_OK;
 }
 
@@ -108,11 +87,13 @@ status prediction_pictures_write(const config *cfg, const char *folder, int64_t 
     RETURN_IF_ERROR(make_directories(folder));
     job *j = calloc(1, sizeof *j);
     if (!j) return error_set(STATUS_OS, "free some memory", "out of memory for pictures");
-    *j = (job){.cfg = cfg, .folder = folder, .least_score = least_score, .wanted = images};
+    *j = (job){.cfg = cfg,
+               .wanted = images,
+               .pictures = {.folder = folder, .masks = cfg->MODEL_MASK_ON, .least_score = least_score}};
     status s = run(j);
     detector_free(j->detect);
     detection_list_release(&j->found);
-    truth_release(&j->truth);
+    test_pictures_release(&j->pictures);
     mask_rcnn_release(&j->model);
     if (j->dev) device_close(j->dev);
     thread_pool_stop();

@@ -74,8 +74,8 @@ static void the_weights_are_those_of_a_run_without_it(void **state) {
         assert_true(HAS_LINE(sandbox_run.err, "no pictures:")); /* built without cairo */
         return;
     }
-    THERE("watched", "pictures/001_0001.png", "pictures/005_0005.png");
-    GONE("watched", "pictures/006_0006.png");
+    THERE("watched", "pictures/0001_0001.png", "pictures/0005_0005.png");
+    GONE("watched", "pictures/0006_0006.png");
 }
 
 /* With a learning rate of 0 no evaluation is better than the first. */
