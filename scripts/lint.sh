@@ -52,6 +52,21 @@ done < <(awk '
     body = 0
   }' "${sources[@]}")
 
+# A room includes itself and what it stands on; docs/architecture.md has the order. kernels/ is included as "<op>/<op>.h".
+declare -A stands_on=(
+  [base]="" [device]="base" [comm]="base device" [data]="base device" [autograd]="base device comm"
+  [kernels]="base device comm data autograd" [layers]="base device comm data autograd kernels"
+  [model]="base device comm data autograd kernels layers" [infer]="base device comm data autograd kernels layers model"
+  [eval]="base device data" [draw]="base device data" [report]="base device data"
+  [train]="base device comm data autograd kernels layers model infer eval draw report"
+  [cli]="base device comm data autograd kernels layers model infer eval draw report train")
+while IFS=: read -r file included; do
+  room=kernels above=kernels
+  [[ $file == src/* ]] && room=${file#src/} && room=${room%%/*}
+  [[ $included == */* && -d src/${included%%/*} ]] && above=${included%%/*}
+  [[ " $room ${stands_on[$room]-} " == *" $above "* ]] || finding "$file: a room above it: $included"
+done < <(grep -rhHoE '^#include "[^"]+"' src kernels --include='*.[ch]' | sed -E 's/#include "([^"]+)"/\1/')
+
 # Written so that this file does not find itself.
 unfinished='TO''DO|FIX''ME|XX''X|not impl''emented|for n''ow'
 while read -r line; do

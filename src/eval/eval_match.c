@@ -133,13 +133,14 @@ static bool outside(double area, int range) {
     return area < area_ranges[range][0] || area > area_ranges[range][1];
 }
 
-/* One area range and threshold. order: ground truth, the `counted` that count first; taken: scratch. */
+/* One area range and threshold, whose verdicts are `bit`. order: ground truth, the `counted` that count first; taken:
+ * scratch. */
 static void match_at(eval_verdict *verdicts, const double *ious, const shape *truths, const uint32_t *order,
-                     uint8_t *taken, const eval_pair *pair, uint32_t counted, int area, int threshold) {
-    uint64_t bit = (uint64_t)1 << (area * EVAL_THRESHOLDS + threshold);
+                     uint8_t *taken, const eval_pair *pair, uint32_t counted, int bit) {
+    const uint64_t mask = (uint64_t)1 << bit;
     memset(taken, 0, pair->truths);
     for (uint32_t d = 0; d < pair->detections; d++) {
-        double best = thresholds[threshold];
+        double best = thresholds[bit % EVAL_THRESHOLDS];
         uint32_t match = UINT32_MAX;
         for (uint32_t k = 0; k < pair->truths; k++) {
             if (k == counted && match != UINT32_MAX) break; /* an object that counts is preferred */
@@ -151,8 +152,8 @@ static void match_at(eval_verdict *verdicts, const double *ious, const shape *tr
         }
         if (match == UINT32_MAX) continue;
         taken[match] = 1;
-        if (!truths[order[match]].never_matches) verdicts[d].matched |= bit;
-        if (match >= counted) verdicts[d].ignored |= bit;
+        if (!truths[order[match]].never_matches) verdicts[d].matched |= mask;
+        if (match >= counted) verdicts[d].ignored |= mask;
     }
 }
 
@@ -170,7 +171,8 @@ static void match_area(eval_verdict *verdicts, uint32_t *counted_out, const doub
     *counted_out = counted;
     uint64_t unmatched = ((uint64_t)1 << EVAL_THRESHOLDS) - 1;
     for (int t = 0; t < EVAL_THRESHOLDS; t++)
-        match_at(verdicts, ious, truths, order, (uint8_t *)(order + n), pair, counted, area, t);
+        match_at(verdicts, ious, truths, order, (uint8_t *)(order + n), pair, counted,
+                 area * EVAL_THRESHOLDS + t);
     for (uint32_t d = 0; d < pair->detections; d++)
         if (outside(shapes[d].area, area))
             verdicts[d].ignored |= (unmatched << (area * EVAL_THRESHOLDS)) & ~verdicts[d].matched;
