@@ -53,13 +53,15 @@ done < <(awk '
   }' "${sources[@]}")
 
 # A room includes itself and what it stands on; docs/architecture.md has the order. kernels/ is included as "<op>/<op>.h".
+files="base device data" model="base device comm data autograd kernels layers"
 declare -A stands_on=(
-  [base]="" [device]="base" [comm]="base device" [data]="base device" [autograd]="base device comm"
-  [kernels]="base device comm data autograd" [layers]="base device comm data autograd kernels"
-  [model]="base device comm data autograd kernels layers" [infer]="base device comm data autograd kernels layers model"
-  [eval]="base device data" [draw]="base device data" [report]="base device data"
-  [train]="base device comm data autograd kernels layers model infer eval draw report"
-  [cli]="base device comm data autograd kernels layers model infer eval draw report train")
+  [base]="" [config]="base" [record]="base" [device]="base" [comm]="base device" [data]="base device"
+  [eval]=$files [draw]=$files [report]=$files
+  [autograd]="base device comm" [kernels]="base device comm data autograd" [layers]="base device comm data autograd kernels"
+  [model]=$model [infer]="$model model" [weights]="$model config" [setup]="$model model infer config weights"
+  [evaluate]="$model model infer config weights setup record eval draw"
+  [train]="$model model infer config weights setup record eval draw report evaluate"
+  [cli]="$model model infer config weights setup record eval draw report evaluate train")
 while IFS=: read -r file included; do
   room=kernels above=kernels
   [[ $file == src/* ]] && room=${file#src/} && room=${room%%/*}

@@ -15,7 +15,7 @@
 #define CLI_CLI_H
 
 #include "base/status.h"
-#include "train/config.h"
+#include "config/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>

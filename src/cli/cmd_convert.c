@@ -4,8 +4,8 @@
 #include "cli/cli.h"
 #include "data/safetensors.h"
 #include "layers/param_store.h"
-#include "train/weight_names.h"
-#include "train/weights_kind.h"
+#include "weights/weight_names.h"
+#include "weights/weights_kind.h"
 
 #include <stdlib.h>
 #include <string.h>

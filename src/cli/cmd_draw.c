@@ -1,8 +1,8 @@
 /* maskrcnn draw: pictures of what training sees and of what a model finds. */
 #include "cli/cli.h"
 #include "comm/rank_env.h"
-#include "train/prediction_pictures.h"
-#include "train/setup.h"
+#include "evaluate/prediction_pictures.h"
+#include "setup/setup.h"
 #include "train/train_pictures.h"
 
 static const cli_option options[] = {

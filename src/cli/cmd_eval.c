@@ -10,7 +10,7 @@
 #include "base/thread_pool.h"
 #include "eval/coco_eval.h"
 #include "eval/eval_report.h"
-#include "train/evaluation_job.h"
+#include "evaluate/evaluation_job.h"
 
 enum { MAX_LIMIT = 1000000 };
 

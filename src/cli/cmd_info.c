@@ -4,9 +4,9 @@
 #include "cli/cli.h"
 #include "data/safetensors.h"
 #include "train/checkpoint.h"
-#include "train/class_table.h"
-#include "train/weights.h"
-#include "train/weights_kind.h"
+#include "weights/class_table.h"
+#include "weights/weights.h"
+#include "weights/weights_kind.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,9 +10,9 @@
 #include "draw/picture.h"
 #include "eval/coco_results.h"
 #include "infer/detector.h"
-#include "train/class_table.h"
-#include "train/model_config.h"
-#include "train/setup.h"
+#include "weights/class_table.h"
+#include "setup/model_config.h"
+#include "setup/setup.h"
 
 #include <stdio.h>
 #include <stdlib.h>

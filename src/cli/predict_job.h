@@ -3,7 +3,7 @@
 #define CLI_PREDICT_JOB_H
 
 #include "data/image_list.h"
-#include "train/config.h"
+#include "config/config.h"
 
 typedef struct predict_options {
     const char *out; /* folder of everything that is written */

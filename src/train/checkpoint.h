@@ -12,7 +12,7 @@
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
-#include "train/weights.h"
+#include "weights/weights.h"
 
 #include <limits.h>
 

@@ -18,7 +18,7 @@
 #define TRAIN_OPTIMIZER_H
 
 #include "layers/param_store.h"
-#include "train/config.h"
+#include "config/config.h"
 
 typedef struct optimizer optimizer;
 

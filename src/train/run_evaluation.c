@@ -1,7 +1,7 @@
 #include "train/run_evaluation.h"
 
 #include "base/log.h"
-#include "train/evaluation_report.h"
+#include "evaluate/evaluation_report.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -4,8 +4,8 @@
 #define TRAIN_RUN_EVALUATION_H
 
 #include "train/checkpoint.h"
-#include "train/evaluate.h"
-#include "train/metrics.h"
+#include "evaluate/evaluate.h"
+#include "record/metrics.h"
 
 typedef struct run_evaluation {
     const config *cfg;

@@ -13,7 +13,7 @@
 #ifndef TRAIN_SCHEDULE_H
 #define TRAIN_SCHEDULE_H
 
-#include "train/config.h"
+#include "config/config.h"
 
 #include <stdint.h>
 

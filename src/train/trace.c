@@ -3,12 +3,12 @@
 #include "base/thread_pool.h"
 #include "data/gt_masks.h"
 #include "data/safetensors.h"
-#include "train/model_config.h"
-#include "train/setup.h"
-#include "train/step_batch.h"
-#include "train/step_memory.h"
-#include "train/train_data.h"
-#include "train/weights.h"
+#include "setup/model_config.h"
+#include "setup/setup.h"
+#include "setup/step_batch.h"
+#include "setup/step_memory.h"
+#include "setup/train_data.h"
+#include "weights/weights.h"
 
 #include <math.h>
 #include <stdio.h>

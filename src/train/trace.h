@@ -2,7 +2,7 @@
 #ifndef TRAIN_TRACE_H
 #define TRAIN_TRACE_H
 
-#include "train/config.h"
+#include "config/config.h"
 
 /* Batch from the safetensors file `batch_path`: images f32 [N,H,W,3] normalised and padded, image_sizes i32 [N,2]
  * (height, width), boxes f32 [G,4], labels i32 [G] 0..K-1, box_image i32 [G], masks u8 [G,H,W]; NULL: the first batch of

@@ -8,11 +8,11 @@
 #include "draw/picture.h"
 #include "image_pack/image_pack.h"
 #include "model/forward.h"
-#include "train/model_config.h"
-#include "train/setup.h"
-#include "train/step_batch.h"
-#include "train/step_memory.h"
-#include "train/train_data.h"
+#include "setup/model_config.h"
+#include "setup/setup.h"
+#include "setup/step_batch.h"
+#include "setup/step_memory.h"
+#include "setup/train_data.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef TRAIN_TRAIN_PICTURES_H
 #define TRAIN_TRAIN_PICTURES_H
 
-#include "train/config.h"
+#include "config/config.h"
 
 /* The first `images` samples (0: of two batches) that training of `cfg` in one process would see, a grid for each batch of
  * SOLVER.IMS_PER_BATCH: FOLDER/train_batch_0000.png and so on. The folder is made. NO_DEVICE: built without cairo; other

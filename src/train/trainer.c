@@ -9,16 +9,16 @@
 #include "comm/grad_buckets.h"
 #include "report/run_report.h"
 #include "train/checkpoint.h"
-#include "train/evaluation_report.h"
-#include "train/graph_cache.h"
-#include "train/metrics.h"
+#include "evaluate/evaluation_report.h"
+#include "setup/graph_cache.h"
+#include "record/metrics.h"
 #include "train/optimizer.h"
 #include "train/run_evaluation.h"
-#include "train/run_status.h"
+#include "record/run_status.h"
 #include "train/schedule.h"
-#include "train/setup.h"
-#include "train/step_batch.h"
-#include "train/train_data.h"
+#include "setup/setup.h"
+#include "setup/step_batch.h"
+#include "setup/train_data.h"
 
 #include <inttypes.h>
 #include <limits.h>

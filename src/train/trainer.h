@@ -2,7 +2,7 @@
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 
-#include "train/config.h"
+#include "config/config.h"
 
 typedef struct trainer_options {
     bool resume;        /* go on from OUTPUT_DIR's newest whole checkpoint, if there is one */

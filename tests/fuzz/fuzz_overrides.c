@@ -1,6 +1,6 @@
 /* KEY VALUE and KEY=VALUE from the command line, one word a line: what is accepted is text that sets the same value again. */
 #include "base/check.h"
-#include "train/config.h"
+#include "config/config.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* What a weights file says of itself, on arbitrary bytes: its kind, claims and class names. */
 #include "base/check.h"
-#include "train/class_rows.h"
-#include "train/class_table.h"
-#include "train/weights.h"
-#include "train/weights_kind.h"
+#include "weights/class_rows.h"
+#include "weights/class_table.h"
+#include "weights/weights.h"
+#include "weights/weights_kind.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

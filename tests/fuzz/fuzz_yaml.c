@@ -1,6 +1,6 @@
 /* The configuration reader on arbitrary bytes: what is accepted can be written out and reads back the same. */
 #include "base/check.h"
-#include "train/config.h"
+#include "config/config.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "train/model_config.h"
+#include "setup/model_config.h"
 
 void formula_ok(status s) {
     if (s != STATUS_OK) fail_msg("%s", error_cause());

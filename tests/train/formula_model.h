@@ -5,7 +5,7 @@
 
 #include "base/philox.h"
 #include "data/safetensors.h"
-#include "train/config.h"
+#include "config/config.h"
 
 /* Fails the test with the error's cause. */
 void formula_ok(status s);

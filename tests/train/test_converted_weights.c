@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "data/safetensors.h"
-#include "train/config.h"
-#include "train/model_config.h"
+#include "config/config.h"
+#include "setup/model_config.h"
 #include "train/trace.h"
-#include "train/weight_names.h"
-#include "train/weights_kind.h"
+#include "weights/weight_names.h"
+#include "weights/weights_kind.h"
 
 #define GOLDEN TEST_SOURCE_DIR "/tests/golden/"
 

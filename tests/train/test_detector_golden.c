@@ -17,8 +17,8 @@
 #include "device/device.h"
 #include "infer/detector.h"
 #include "train/formula_model.h"
-#include "train/model_config.h"
-#include "train/setup.h"
+#include "setup/model_config.h"
+#include "setup/setup.h"
 
 /* Largest errors; of masks: the share of their pixels that differ, in all masks together. */
 static const double SCORE = 1e-4, BOX = 0.02, MASK = 1e-3;

@@ -15,7 +15,7 @@
 
 #include "base/philox.h"
 #include "data/safetensors.h"
-#include "train/config.h"
+#include "config/config.h"
 #include "train/formula_model.h"
 #include "train/trace.h"
 

@@ -1,0 +1,10 @@
+/* Checks that join several keys. Used by config.c only. */
+#ifndef CONFIG_CONFIG_CHECK_H
+#define CONFIG_CONFIG_CHECK_H
+
+#include "config/config.h"
+
+/* CONFIG, naming the keys that do not fit together. */
+status config_check(const config *cfg);
+
+#endif
