@@ -42,7 +42,8 @@ typedef struct cli_command {
     const cli_option *options; /* ends with {0}; --help is added to each */
     const char *argument;      /* what a positional argument is ("IMAGE"); NULL: there are none */
     int min_arguments, max_arguments;
-    bool overrides; /* takes KEY VALUE and KEY=VALUE after the arguments */
+    bool overrides;   /* takes KEY VALUE and KEY=VALUE after the arguments */
+    bool one_process; /* refused under mpirun with several ranks, which would write the same files */
     status (*run)(const cli_args *args);
 } cli_command;
 
@@ -81,6 +82,9 @@ status cli_fraction(double *out, const cli_args *args, const char *option, doubl
 /* The configuration of a command: --config, then the overrides; --weights and --device, where the command has
  * them and they were given, replace MODEL.WEIGHTS and MODEL.DEVICE. Codes of config_load. */
 status cli_load_config(config *out, const cli_args *args);
+
+/* USAGE where several ranks were started; `what` is the command that they would all run. */
+status cli_check_one_process(const char *what);
 
 /* Parses what follows the command's name. The arrays of *out are released by cli_release, also after a
  * failure. USAGE, OS. */

@@ -1,5 +1,6 @@
 #include "base/nearest.h"
 #include "cli/cli.h"
+#include "comm/rank_env.h"
 
 #include <errno.h>
 #include <string.h>
@@ -30,13 +31,24 @@ static status flush_output(void) {
     return error_set(STATUS_IO, "check where the output goes", "standard output: %s", strerror(errno));
 }
 
+status cli_check_one_process(const char *what) {
+    rank_env env;
+    RETURN_IF_ERROR(rank_env_read(&env));
+    if (env.size == 1) return STATUS_OK;
+    return error_set(STATUS_USAGE,
+                     "start it without mpirun (train and eval --config share work between ranks)",
+                     "%s runs as one process, but was started as %d", what, env.size);
+}
+
 static status run_command(const cli_command *command, int argc, char **argv) {
     cli_args args;
     status s = cli_parse(&args, command, argc, argv);
-    if (s == STATUS_OK && args.help)
+    if (s == STATUS_OK && args.help) {
         cli_print_command_help(stdout, command);
-    else if (s == STATUS_OK)
-        s = command->run(&args);
+    } else if (s == STATUS_OK) {
+        if (command->one_process) s = cli_check_one_process(command->name);
+        if (s == STATUS_OK) s = command->run(&args);
+    }
     cli_release(&args);
     return s;
 }

@@ -172,5 +172,6 @@ const cli_command cmd_convert = {
     .argument = "FILE",
     .min_arguments = 2,
     .max_arguments = 2,
+    .one_process = true,
     .run = run,
 };

@@ -73,5 +73,6 @@ const cli_command cmd_draw = {
          "pictures"},
     .options = options,
     .overrides = true,
+    .one_process = true,
     .run = run,
 };

@@ -132,6 +132,7 @@ static status run(const cli_args *args) {
     if (args->override_count > 0)
         return error_set(STATUS_USAGE, forms, "eval: %.100s: configuration keys need --config",
                          args->overrides[0]);
+    RETURN_IF_ERROR(cli_check_one_process("eval --results"));
     return score_file(args);
 }
 

@@ -62,5 +62,6 @@ const cli_command cmd_predict = {
     .min_arguments = 1,
     .max_arguments = CLI_ANY_COUNT,
     .overrides = true,
+    .one_process = true,
     .run = run,
 };

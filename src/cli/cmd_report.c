@@ -34,5 +34,6 @@ const cli_command cmd_report = {
     .argument = "DIR",
     .min_arguments = 1,
     .max_arguments = 1,
+    .one_process = true,
     .run = run,
 };

@@ -44,5 +44,6 @@ const cli_command cmd_synth = {
                  "maskrcnn synth --out shapes/val --images 40 --seed 1",
                  "maskrcnn synth --out wide --images 10 --width 640 --height 480"},
     .options = options,
+    .one_process = true,
     .run = run,
 };

@@ -37,7 +37,7 @@ typedef struct predict_job {
     image_buffer image;
     detection_list found;
     stage_times times;
-    int done, failed;
+    int done, drawn, failed;
     int64_t detections;
 } predict_job;
 
@@ -125,7 +125,9 @@ static status write_results(predict_job *job, int index) {
     RETURN_IF_ERROR(results_writer_add(job->results, job->ids[index], file_name(job->images->paths[index]),
                                        &job->found, job->category_ids));
     if (job->raw.fd >= 0) RETURN_IF_ERROR(raw_masks_add(&job->raw, &job->found));
-    status s = job->pictures ? draw(job, index) : STATUS_OK;
+    if (!job->pictures) return STATUS_OK;
+    status s = draw(job, index);
+    job->drawn += s == STATUS_OK;
     if (s != STATUS_DATA) return s;
     log_warn("predict", "%s: no picture: %s", job->images->paths[index], error_cause());
     error_clear();
@@ -163,13 +165,18 @@ static status finish(predict_job *job, double seconds) {
         return error_set(STATUS_DATA, "the lines above say what is wrong with each",
                          "predict: none of %d images could be used", job->failed);
     RETURN_IF_ERROR(results_writer_finish(&job->results));
-    if (job->raw.fd >= 0) {
+    bool raw = job->raw.fd >= 0;
+    if (raw) {
         RETURN_IF_ERROR(path_join(path, job->options->out, "raw_masks.safetensors"));
         RETURN_IF_ERROR(raw_masks_finish(&job->raw, path));
     }
     stage_times_print(&job->times, stdout);
     printf("%d images, %lld detections, %.2f img/s; %.0f MiB for inference\n", job->done,
            (long long)job->detections, job->done / seconds, (double)detector_memory(job->d) / 0x1p20);
+    printf("results in %s/coco_instances_results.json", job->options->out);
+    if (raw) printf(", masks in %s/raw_masks.safetensors", job->options->out);
+    if (job->drawn) printf(", %d picture%s in %s", job->drawn, job->drawn == 1 ? "" : "s", job->options->out);
+    putchar('\n');
     if (job->failed)
         log_warn("predict", "%d of %d images could not be used", job->failed, job->images->count);
     return STATUS_OK;

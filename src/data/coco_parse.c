@@ -114,7 +114,7 @@ typedef struct parser {
     status failure;                /* set when a callback cancels the parse */
 } parser;
 
-static const char fix_json[] = "download or export the annotation file again";
+static const char fix_json[] = "copy, download or export the file again";
 
 void raw_coco_release(raw_coco *raw) {
     free(raw->images);

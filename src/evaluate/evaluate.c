@@ -148,12 +148,22 @@ static coco_eval_options scoring_options(const config *cfg) {
     return options;
 }
 
-status evaluate_check(const test_data *data, const config *cfg) {
+/* Where only masks are wrong, boxes can be evaluated. */
+static status check_truth(const coco_truth *truth, const config *cfg) {
     coco_eval_options options = scoring_options(cfg);
+    status s = coco_eval_check(truth, &options);
+    if (s != STATUS_DATA || !cfg->MODEL_MASK_ON) return s;
+    options.types[COCO_IOU_SEGM] = false;
+    if (coco_eval_check(truth, &options) == STATUS_OK)
+        error_set_remedy("give segmentations, or evaluate boxes only with MODEL.MASK_ON False");
+    return s;
+}
+
+status evaluate_check(const test_data *data, const config *cfg) {
     for (int i = 0; i < data->count; i++) {
         coco_truth *truth;
         RETURN_IF_ERROR(coco_truth_open(&truth, test_set_annotations(&data->sets[i])));
-        status s = coco_eval_check(truth, &options);
+        status s = check_truth(truth, cfg);
         coco_truth_free(truth);
         RETURN_IF_ERROR(s);
     }

@@ -60,10 +60,28 @@ static void report(const test_set *t) {
                  dataset_part_image_dir(t->set, 0));
 }
 
+/* An image that is not taken would make the scores those of other images, without a word. */
+static status check_images(const test_set *t) {
+    static const coco_issue issues[] = {COCO_BAD_IMAGE, COCO_DUPLICATE_IMAGE};
+    const coco_index *index = dataset_part_index(t->set, 0);
+    for (size_t i = 0; i < sizeof issues / sizeof *issues; i++) {
+        const coco_finding *finding = coco_index_finding(index, issues[i]);
+        if (finding->count == 0) continue;
+        if (dataset_image_count(t->set) == 0)
+            return error_set(STATUS_DATA, "correct the images in the annotation file",
+                             "%s: no image can be used: %" PRIu64 " %s: %s", coco_index_path(index),
+                             finding->count, coco_issue_text(issues[i]), finding->examples[0]);
+        log_warn("evaluation", "%s: left out: %" PRIu64 " %s: %s%s", t->name, finding->count,
+                 coco_issue_text(issues[i]), finding->examples[0], finding->count > 1 ? ", ..." : "");
+    }
+    return STATUS_OK;
+}
+
 static status open_set(test_set *t, const config *cfg, const rank_env *env) {
     coco_options options = dataset_training_options(cfg);
     RETURN_IF_ERROR(dataset_open_named(&t->set, &t->name, 1, cfg, &options));
     report(t);
+    RETURN_IF_ERROR(check_images(t));
     RETURN_IF_ERROR(class_table_of_dataset(&t->classes, t->set));
     return dataset_image_count(t->set) > 0 ? open_loader(t, cfg, env) : STATUS_OK;
 }

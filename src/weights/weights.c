@@ -39,10 +39,12 @@ typedef struct match {
     bool trainable_only;
     bool has_rows; /* both class lists are known: `rows` holds how they go together */
     bool may_copy; /* MODEL.COPY_CLASS_ROWS */
+    bool no_masks; /* boxes only, of a model that has masks, too: its mask head is left aside */
     class_rows rows;
     bool *is_copied; /* [store->count]: only the rows in `rows` are loaded */
     name_list missing, restarted, copied, ignored;
-    int counters; /* num_batches_tracked */
+    int counters;   /* num_batches_tracked */
+    int mask_heads; /* tensors left aside */
 } match;
 
 static bool takes_part(const match *m, int index) {
@@ -59,6 +61,10 @@ static status match_names(match *m) {
         }
         char name[PARAM_NAME_SIZE];
         int index = weight_name_today(name, sizeof name, t->name) ? param_store_find(m->store, name) : -1;
+        if (index < 0 && m->no_masks && strncmp(t->name, "roi_heads.mask_", 15) == 0) {
+            m->mask_heads++;
+            continue;
+        }
         if (index < 0 || !takes_part(m, index)) {
             add_name(&m->ignored, t->name);
             continue;
@@ -92,13 +98,18 @@ static fate fate_of(const match *m, const param *p, const safetensors_tensor *t,
 static status refuse_shape(const match *m, const param *p, const safetensors_tensor *t, const int64_t *shape,
                            int rank) {
     char in_file[SAFETENSORS_SHAPE_TEXT], in_model[SAFETENSORS_SHAPE_TEXT];
-    return error_set(
-        STATUS_DATA,
-        class_rows_per_class(p->name)
-            ? "set MODEL.ROI_HEADS.NUM_CLASSES to the file's classes (its first size less the background)"
-            : "take weights of this model, or the config that made them",
+    status s = error_set(
+        STATUS_DATA, "take weights of this model, or the config that made them",
         "%s: tensor %s has shape %s in the file, but %s in the model", safetensors_path(m->file), t->name,
         safetensors_shape_text(in_file, t->shape, t->rank), safetensors_shape_text(in_model, shape, rank));
+    int rows = class_rows_per_class(p->name);
+    bool other_classes = rows > 0 && t->rank == rank && t->shape[0] >= 2 * rows && t->shape[0] % rows == 0;
+    for (int i = 1; i < rank && other_classes; i++) other_classes = t->shape[i] == shape[i];
+    if (other_classes)
+        error_set_remedy(
+            "set MODEL.ROI_HEADS.NUM_CLASSES %lld, the classes of the file, or take other weights",
+            (long long)(t->shape[0] / rows - 1));
+    return s;
 }
 
 static status check_shapes(match *m, weights_use use) {
@@ -136,8 +147,16 @@ static status check_shapes(match *m, weights_use use) {
 
 static status check_complete(const match *m) {
     if (m->missing.count == 0 && m->ignored.count == 0) return STATUS_OK;
+    const char *remedy = "take weights of this model, or the config that made them";
+    if (m->ignored.count == 0)
+        return error_set(STATUS_DATA, remedy, "%s: does not fit the model: %d tensors are missing (%.1400s)",
+                         safetensors_path(m->file), m->missing.count, m->missing.text);
+    if (m->missing.count == 0)
+        return error_set(STATUS_DATA, remedy,
+                         "%s: does not fit the model: %d tensors do not belong to it (%.1400s)",
+                         safetensors_path(m->file), m->ignored.count, m->ignored.text);
     return error_set(
-        STATUS_DATA, "take weights of this model, or the config that made them",
+        STATUS_DATA, remedy,
         "%s: does not fit the model: %d tensors are missing (%.700s), %d do not belong to it (%.700s)",
         safetensors_path(m->file), m->missing.count, m->missing.text, m->ignored.count, m->ignored.text);
 }
@@ -234,7 +253,7 @@ static weights_report make_report(const match *m) {
     weights_report r = {.kept = m->missing.count,
                         .restarted = m->restarted.count,
                         .copied = m->copied.count,
-                        .ignored = m->ignored.count + m->counters};
+                        .ignored = m->ignored.count + m->counters + m->mask_heads};
     for (int i = 0; i < m->store->count; i++) {
         if (!takes_part(m, i)) continue;
         const param *p = &m->store->params[i];
@@ -281,6 +300,9 @@ static void log_report(const match *m, const weights_report *r, const weights_cl
         log_classes(m, classes);
     }
     if (m->ignored.count) log_info("weights", "in the file, not in the model, ignored: %s", m->ignored.text);
+    if (m->mask_heads)
+        log_info("weights", "MODEL.MASK_ON is False: the file's mask head (%d tensors) is not used",
+                 m->mask_heads);
     if (m->counters)
         log_info("weights", "in the file, never used, ignored: %d num_batches_tracked", m->counters);
 }
@@ -399,7 +421,7 @@ status weights_load(weights_report *report, param_store *store, const char *path
         m ? refuse_foreign(file) : error_set(STATUS_OS, "free some memory", "no memory to load %s", path);
     if (s == STATUS_OK) s = weights_check_claims(file, cfg, classes, use);
     if (s == STATUS_OK) {
-        *m = (match){.file = file, .store = store};
+        *m = (match){.file = file, .store = store, .no_masks = use != WEIGHTS_START && !cfg->MODEL_MASK_ON};
         if (use == WEIGHTS_START) s = match_classes(m, cfg, classes);
         if (s == STATUS_OK) s = load(report, m, store->values, cfg, classes, use);
         if (s == STATUS_OK) {

@@ -158,6 +158,27 @@ static void raw_masks_go_to_a_file_of_their_own(void **state) {
     assert_false(exists("plain/raw_masks.safetensors"));
 }
 
+static void a_model_with_masks_can_give_boxes_only(void **state) {
+    (void)state;
+    entry entries[MOST], plain[MOST];
+    predict(PREDICT "boxes~--raw-masks~toy/0001.png~MODEL.MASK_ON~False" KEYS);
+    assert_true(HAS_LINE(sandbox_run.err, "MODEL.MASK_ON is False", "mask head") ||
+                HAS_LINE(sandbox_run.out, "MODEL.MASK_ON is False", "mask head"));
+    assert_true(HAS_LINE(sandbox_run.out, "boxes/coco_instances_results.json"));
+    predict(PREDICT "both~--no-pictures~toy/0001.png" KEYS);
+    assert_int_equal(read_results(entries, "boxes/coco_instances_results.json"), 3);
+    assert_int_equal(read_results(plain, "both/coco_instances_results.json"), 3);
+    for (int i = 0; i < 3; i++) {
+        assert_false(entries[i].has_mask);
+        assert_true(entries[i].score == plain[i].score);
+        assert_memory_equal(entries[i].box, plain[i].box, sizeof plain[i].box);
+    }
+    assert_false(exists("boxes/raw_masks.safetensors"));
+    /* Anything else that the model lacks is still refused. */
+    sandbox_refuse(&(refusal){
+        PREDICT "x~toy~MODEL.MASK_ON~False~MODEL.FPN.NORM~BN", 65, {"16 tensors are missing"}, NULL});
+}
+
 static void a_bad_image_does_not_stop_the_others(void **state) {
     (void)state;
     entry entries[MOST];
@@ -203,7 +224,12 @@ static void wrong_calls_are_refused(void **state) {
          {"gone.safetensors"},
          NULL},
         {PREDICT "toy.json~toy", 73, {"toy.json"}, NULL},
-        {PREDICT "x~toy~MODEL.ROI_HEADS.NUM_CLASSES~4", 65, {"cls_score"}, NULL},
+        {PREDICT "x~toy~MODEL.ROI_HEADS.NUM_CLASSES~4", 65, {"cls_score"}, "MODEL.ROI_HEADS.NUM_CLASSES 3"},
+        {"mpirun~--allow-run-as-root~--oversubscribe~--bind-to~none~-n~2~" TEST_PROGRAM
+         "~predict~--config~tiny.yaml~--weights~out/model_final.safetensors~--out~x~toy",
+         64,
+         {"predict", "one process", "2"},
+         "without mpirun"},
         {PREDICT "x~toy~TEST.DETECTIONS_PER_IMAGE~0", 78, {"TEST.DETECTIONS_PER_IMAGE"}, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) sandbox_refuse(&rows[i]);
@@ -225,6 +251,7 @@ int main(void) {
         cmocka_unit_test(results_and_pictures_of_a_folder),
         cmocka_unit_test(names_that_are_no_numbers_give_places),
         cmocka_unit_test(raw_masks_go_to_a_file_of_their_own),
+        cmocka_unit_test(a_model_with_masks_can_give_boxes_only),
         cmocka_unit_test(a_bad_image_does_not_stop_the_others),
         cmocka_unit_test(what_cannot_be_drawn_is_detected_in),
         cmocka_unit_test(wrong_calls_are_refused),

@@ -44,6 +44,13 @@ static int make_model(void **state) {
         "\"diamond\"}, {\"id\": 5, \"name\": \"octagon\"}], \"images\": [], "
         "\"annotations\": []}";
     sandbox_write("none.json", none, sizeof none - 1);
+    toy_dataset_write(sandbox_folder(), "boxes", &(toy_options){.images = 4, .kind = TOY_BOXES_ONLY});
+    char *text = sandbox_read("toy.json", NULL); /* images without a size are not taken */
+    memcpy(strstr(text, "\"width\""), "\"wadth\"", 7);
+    sandbox_write("one_sizeless.json", text, strlen(text));
+    for (char *at = text; (at = strstr(at, "\"width\""));) memcpy(at, "\"wadth\"", 7);
+    sandbox_write("sizeless.json", text, strlen(text));
+    free(text);
     sandbox_train_well(0, "trained", "~SOLVER.MAX_ITER~25");
     return 0;
 }
@@ -168,11 +175,24 @@ static void what_does_not_fit_is_refused(void **state) {
          65,
          {WEIGHTS, "other.json:val", "octagon (5)", "heptagn (5)"},
          "belong together"},
+        {WITH "~DATASETS.TEST~boxes.json:boxes",
+         65,
+         {"boxes.json", "no segmentation"},
+         "MODEL.MASK_ON False"},
+        {WITH "~DATASETS.TEST~sizeless.json:toy", 65, {"sizeless.json", "8 images without"}, "correct"},
         {WITH "~DATASETS.TEST~()", 78, {"DATASETS.TEST"}, "ANNOTATIONS.json"},
         {EVAL "~DATASETS.TEST~toy", 78, {"MODEL.WEIGHTS"}, "--weights"},
         {EVAL "~--weights~gone.safetensors~DATASETS.TEST~toy", 66, {"gone.safetensors"}, NULL},
         {EVAL "~--weights~toy.json~DATASETS.TEST~toy", 65, {"toy.json"}, NULL},
-        {WITH "~DATASETS.TEST~toy~MODEL.ROI_HEADS.NUM_CLASSES~5", 65, {"roi_heads.", "4", "6"}, NULL},
+        {WITH "~DATASETS.TEST~toy~MODEL.ROI_HEADS.NUM_CLASSES~5",
+         65,
+         {"roi_heads.", "4", "6"},
+         "NUM_CLASSES 3"},
+        {"mpirun~--allow-run-as-root~--oversubscribe~-n~2~" TEST_PROGRAM
+         "~eval~--annotations~toy.json~--results~x~--iou-type~bbox",
+         64,
+         {"one process"},
+         "without mpirun"},
         {WITH "~DATASETS.TEST~toy~--json~no/such/place.json", 73, {"no/such/place.json"}, NULL},
         {"maskrcnn~eval", 64, {"--config", "--annotations"}, "--results"},
         {WITH "~--results~x.json", 64, {"--config", "--results"}, "either"},
@@ -185,11 +205,28 @@ static void what_does_not_fit_is_refused(void **state) {
     assert_int_equal(count_lines(sandbox_run.err, "maskrcnn: error:"), 1);
 }
 
+static void boxes_of_a_model_with_masks(void **state) {
+    (void)state;
+    evaluate_well(0, "boxes_only", "~DATASETS.TEST~boxes.json:boxes~MODEL.MASK_ON~False" KEYS);
+    assert_int_equal(count_lines(sandbox_run.out, "Task: bbox"), 1);
+    assert_int_equal(count_lines(sandbox_run.out, "Task: segm"), 0);
+}
+
+static void images_that_are_not_taken_are_said(void **state) {
+    (void)state;
+    evaluate_well(0, "fewer", "~DATASETS.TEST~one_sizeless.json:toy" KEYS);
+    assert_true(HAS_LINE(sandbox_run.err, "WARNING", "left out: 1 images without"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_do_not_matter),           cmocka_unit_test(the_file_gives_the_same_numbers),
-        cmocka_unit_test(several_sets_and_an_empty_one), cmocka_unit_test(losses_on_their_own),
+        cmocka_unit_test(ranks_do_not_matter),
+        cmocka_unit_test(the_file_gives_the_same_numbers),
+        cmocka_unit_test(several_sets_and_an_empty_one),
+        cmocka_unit_test(losses_on_their_own),
         cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(boxes_of_a_model_with_masks),
+        cmocka_unit_test(images_that_are_not_taken_are_said),
     };
     return cmocka_run_group_tests(tests, make_model, sandbox_remove);
 }
