@@ -46,8 +46,8 @@ static status prepare_before_mpi(evaluation_job *j) {
         return error_set(STATUS_CONFIG, "add --weights FILE to the command",
                          "MODEL.WEIGHTS names no weights to evaluate");
     RETURN_IF_ERROR(setup_seed(cfg, &j->env));
-    if (j->json && j->env.rank == 0) RETURN_IF_ERROR(check_json_place(j->json));
     if (j->env.rank == 0) RETURN_IF_ERROR(make_directories(cfg->OUTPUT_DIR));
+    if (j->json && j->env.rank == 0) RETURN_IF_ERROR(check_json_place(j->json)); /* it may lie in there */
     log_info("evaluation", "%d rank%s, weights %s", j->env.size, j->env.size == 1 ? "" : "s",
              cfg->MODEL_WEIGHTS);
     return test_data_open(&j->data, cfg, &j->env);
