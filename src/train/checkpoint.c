@@ -125,6 +125,10 @@ status checkpoint_set_aside(const char *output_dir) {
     }
     RETURN_IF_ERROR(rename_durable(folder, aside));
     unlink(pointer);
+    char best[PATH_MAX], best_aside[PATH_MAX];
+    RETURN_IF_ERROR(path_join(best, output_dir, CHECKPOINT_BEST));
+    RETURN_IF_ERROR(path_join(best_aside, aside, CHECKPOINT_BEST));
+    if (rename(best, best_aside) != 0 && errno != ENOENT) return error_from_output(errno, "move", best);
     log_warn("checkpoint",
              "a new run begins in %s, which held the checkpoints of an earlier one (--resume goes on from "
              "them): they were moved to %s",

@@ -44,8 +44,12 @@ typedef struct checkpoint_source {
 /* Makes OUTPUT_DIR/checkpoints and removes what killed runs left there. */
 status checkpoint_prepare(const char *output_dir);
 
+/* The best model so far, in OUTPUT_DIR beside the checkpoints. */
+#define CHECKPOINT_BEST "model_best.safetensors"
+
 /* For a run that begins anew: if an earlier one left checkpoints in OUTPUT_DIR, moves them to
- * OUTPUT_DIR/checkpoints_<N>, N = 1, 2..., and says so. Else a later resume would take them for this run's. */
+ * OUTPUT_DIR/checkpoints_<N>, N = 1, 2..., its best model with them, and says so. Else a later resume, or a reader, would
+ * take them for this run's. */
 status checkpoint_set_aside(const char *output_dir);
 
 /* Writes one checkpoint and points last_checkpoint to it. On failure nothing but a warning if `is_final` is

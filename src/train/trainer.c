@@ -398,7 +398,7 @@ static status run_step(trainer *t, step_result *r) {
 /* The best model so far under a name of its own; a failure is as bad as that of a checkpoint. */
 static status save_best(const trainer *t, bool is_final) {
     char path[PATH_MAX];
-    RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "model_best.safetensors"));
+    RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, CHECKPOINT_BEST));
     status s = weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->iteration);
     if (s == STATUS_OK || is_final) return s;
     log_warn("checkpoint", "%s; training goes on without it (%s)", error_cause(), error_remedy());

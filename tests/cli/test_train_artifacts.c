@@ -110,7 +110,10 @@ static void test_long_period(void **state) {
 static void test_same_folder_again(void **state) {
     (void)state;
     static metrics_row rows[SANDBOX_LINES];
+    sandbox_write("period/model_best.safetensors", "best", 4);
     sandbox_train_well(0, "period", "~DATASETS.TRAIN~mixed.json:mixed~SOLVER.MAX_ITER~6");
+    assert_int_equal(access(sandbox_path("period/checkpoints_1/model_best.safetensors"), F_OK), 0);
+    assert_int_not_equal(access(sandbox_path("period/model_best.safetensors"), F_OK), 0);
     assert_true(HAS_LINE(sandbox_run.err, "--resume", "period/checkpoints_1"));
     assert_int_equal(sandbox_metrics(rows, "period"), 6);
     for (int i = 0; i < 6; i++) assert_int_equal(rows[i].iteration, i);
