@@ -153,10 +153,14 @@ static status check_truth(const coco_truth *truth, const config *cfg) {
     coco_eval_options options = scoring_options(cfg);
     status s = coco_eval_check(truth, &options);
     if (s != STATUS_DATA || !cfg->MODEL_MASK_ON) return s;
+    char cause[1024], remedy[512]; /* the second check may put others in their place */
+    snprintf(cause, sizeof cause, "%s", error_cause());
+    snprintf(remedy, sizeof remedy, "%s", error_remedy());
     options.types[COCO_IOU_SEGM] = false;
-    if (coco_eval_check(truth, &options) == STATUS_OK)
-        error_set_remedy("give segmentations, or evaluate boxes only with MODEL.MASK_ON False");
-    return s;
+    bool boxes = coco_eval_check(truth, &options) == STATUS_OK;
+    return error_set(s,
+                     boxes ? "give segmentations, or evaluate boxes only with MODEL.MASK_ON False" : remedy,
+                     "%s", cause);
 }
 
 status evaluate_check(const test_data *data, const config *cfg) {

@@ -45,6 +45,10 @@ static int make_model(void **state) {
         "\"annotations\": []}";
     sandbox_write("none.json", none, sizeof none - 1);
     toy_dataset_write(sandbox_folder(), "boxes", &(toy_options){.images = 4, .kind = TOY_BOXES_ONLY});
+    char *boxes = sandbox_read("boxes.json", NULL);
+    memcpy(strstr(boxes, "\"bbox\""), "\"bbux\"", 6);
+    sandbox_write("one_boxless.json", boxes, strlen(boxes));
+    free(boxes);
     char *text = sandbox_read("toy.json", NULL); /* images without a size are not taken */
     memcpy(strstr(text, "\"width\""), "\"wadth\"", 7);
     sandbox_write("one_sizeless.json", text, strlen(text));
@@ -179,6 +183,10 @@ static void what_does_not_fit_is_refused(void **state) {
         {WITH "~DATASETS.TEST~boxes.json:boxes",
          65,
          {"boxes.json", "no segmentation"},
+         "MODEL.MASK_ON False"},
+        {WITH "~DATASETS.TEST~one_boxless.json:boxes",
+         65,
+         {"one_boxless.json", "no segmentation"},
          "MODEL.MASK_ON False"},
         {WITH "~DATASETS.TEST~sizeless.json:toy", 65, {"sizeless.json", "8 images without"}, "correct"},
         {WITH "~DATASETS.TEST~()", 78, {"DATASETS.TEST"}, "ANNOTATIONS.json"},
