@@ -444,7 +444,7 @@ static bool start_field_list(parser *p, frame_kind kind, field f) {
     }
     if (kind == FRAME_ANNOTATION && f == FIELD_BOX) {
         p->box_count = 0;
-        current_annotation(p)->have &= ~(uint32_t)RAW_HAS_BOX;
+        current_annotation(p)->have &= ~(uint32_t)(RAW_HAS_BOX | RAW_HAS_ODD_BOX);
         return push(p, FRAME_BOX);
     }
     if (kind == FRAME_ANNOTATION && f == FIELD_SEGMENTATION) {
@@ -504,7 +504,8 @@ static int on_start_array(void *context) {
 
 static int on_end_array(void *context) {
     parser *p = context;
-    if (top(p)->kind == FRAME_BOX && p->box_count == 4) current_annotation(p)->have |= RAW_HAS_BOX;
+    if (top(p)->kind == FRAME_BOX && p->box_count > 0)
+        current_annotation(p)->have |= p->box_count == 4 ? RAW_HAS_BOX : RAW_HAS_ODD_BOX;
     p->depth--;
     return 1;
 }

@@ -20,7 +20,8 @@ enum {
     RAW_HAS_CATEGORY = 32,
     RAW_HAS_BOX = 64,
     RAW_HAS_AREA = 128,
-    RAW_HAS_SCORE = 256
+    RAW_HAS_SCORE = 256,
+    RAW_HAS_ODD_BOX = 512 /* bbox is a list, but neither empty nor of four numbers */
 };
 
 typedef struct raw_image {

@@ -13,6 +13,8 @@
 static const char fix_results[] =
     "write one object per detection: image_id, category_id, score, bbox or segmentation";
 
+static const char fix_box[] = "write bbox as four numbers: x, y, width, height";
+
 static const char fix_truth[] = "correct the annotation file, or leave the annotation out of it";
 
 static const uint32_t max_parts = 1 << 20; /* of one polygon */
@@ -165,13 +167,17 @@ static status check_shape(const eval_set *set, const raw_coco *raw, const raw_an
     object_name name;
     bool truth = raw == set->truth, box = a->have & RAW_HAS_BOX, mask = has_mask(a);
     bool use_mask = set->type == COCO_IOU_SEGM ? mask || truth : !box && !truth;
+    /* No box is a choice, a broken one is a mistake that a mask's box would hide. */
+    if (!truth && (a->have & RAW_HAS_ODD_BOX))
+        return error_set(STATUS_DATA, fix_box, "%s has a bbox that is not four numbers",
+                         name_object(name, set, raw, a));
     if (use_mask && !mask)
         return error_set(STATUS_DATA, truth ? fix_truth : fix_results, "%s has no %s",
                          name_object(name, set, raw, a), truth ? "segmentation" : "bbox and no segmentation");
     if (use_mask) return check_mask(set, raw, a, image);
     if (!box || !box_is_finite(a))
-        return error_set(STATUS_DATA, "write bbox as four numbers: x, y, width, height",
-                         "%s has no box of four finite numbers", name_object(name, set, raw, a));
+        return error_set(STATUS_DATA, fix_box, "%s has no box of four finite numbers",
+                         name_object(name, set, raw, a));
     if (set->type == COCO_IOU_BBOX) return STATUS_OK;
     const raw_image *where =
         &set->truth->images[set->images[image].raw]; /* the box will be drawn as a mask */

@@ -186,8 +186,13 @@ static void bad_results_are_refused_by_name(void **state) {
         {"[{\"category_id\": 5, \"score\": 1, \"bbox\": [1, 1, 2, 2]}]", "has no image_id"},
         {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"bbox\": [1, 1, 2, null]}]",
          "no box of four finite numbers"},
-        {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"bbox\": [1, 1, 2]}]",
+        {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"bbox\": []}]",
          "has no bbox and no segmentation"},
+        {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"bbox\": [1, 1, 2]}]",
+         "bbox that is not four numbers"},
+        {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"bbox\": [1, 1, 2, 2, 1], \"segmentation\": "
+         "[[1, 1, 3, 1, 3, 3]]}]",
+         "bbox that is not four numbers"},
         {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"segmentation\": {\"size\": [10, 20], "
          "\"counts\": [7]}}]",
          "damaged RLE"},
