@@ -149,14 +149,20 @@ static status prepare_before_mpi(trainer *t) {
     return run_evaluation_open(&t->tests, cfg, &t->env);
 }
 
+static status write_config(const trainer *t) {
+    char path[PATH_MAX];
+    if (!is_first(t)) return STATUS_OK;
+    RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "config.yaml"));
+    return config_write_yaml(t->cfg, path);
+}
+
 static status prepare_output(trainer *t) {
     char path[PATH_MAX];
     const char *folder = t->cfg->OUTPUT_DIR;
     RETURN_IF_ERROR(path_join(path, folder, "log.txt"));
     RETURN_IF_ERROR(log_open(path));
     if (!is_first(t)) return STATUS_OK;
-    RETURN_IF_ERROR(path_join(path, folder, "config.yaml"));
-    RETURN_IF_ERROR(config_write_yaml(t->cfg, path));
+    if (!t->checkpoint[0]) RETURN_IF_ERROR(write_config(t));
     if (!t->options->resume) RETURN_IF_ERROR(checkpoint_set_aside(folder));
     RETURN_IF_ERROR(checkpoint_prepare(folder));
     return note_state(t, RUN_STARTING, NULL);
@@ -255,7 +261,10 @@ static status prepare_model(trainer *t) {
     /* What a checkpoint replaces need not be there any more. */
     RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, true, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS,
                                 &t->data.classes, WEIGHTS_START));
-    if (t->checkpoint[0]) RETURN_IF_ERROR(resume(t));
+    if (t->checkpoint[0]) {
+        RETURN_IF_ERROR(resume(t));
+        RETURN_IF_ERROR(write_config(t)); /* not before: a refused one would replace the run's own */
+    }
     RETURN_IF_ERROR(run_evaluation_prepare(&t->tests, &t->model, t->dev, t->c, &t->data.classes));
     step_shape largest;
     RETURN_IF_ERROR(

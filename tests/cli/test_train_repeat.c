@@ -143,6 +143,10 @@ static void test_resume_of_another_model(void **state) {
                 HAS_LINE(sandbox_run.err, "maskrcnn: error:", "fpn", "[24]", "[16]"));
     assert_int_equal(sandbox_train(0, "killed", "~--resume~SEED~99" RESUMED), 78);
     assert_true(HAS_LINE(sandbox_run.err, "maskrcnn: error:", "SEED", "99", "7"));
+    char *config = sandbox_read("killed/config.yaml", NULL); /* the run's own is still there */
+    assert_null(strstr(config, "OUT_CHANNELS: 24"));
+    assert_null(strstr(config, "SEED: 99"));
+    free(config);
 }
 
 static int make(void **state) {
