@@ -18,6 +18,9 @@ typedef struct checker {
     const op_def *op;
     const op_case *test_case;
     FILE *report;
+    const op_kernel *const *kernels; /* to check, NULL behind the last */
+    bool whole;                      /* check the double reference, too */
+    void (*vary)(int round);         /* 0, 1, 2: what must not change a bit */
     op_trial *wide, *narrow;             /* f64 and f32 */
     tensor expected_out[OP_MAX_OUTPUTS]; /* of the double reference */
     tensor expected_d_in[OP_MAX_INPUTS]; /* of the request that is being checked */
@@ -121,33 +124,33 @@ static void check_backward(checker *c, op_trial *t, const op_kernel *kernel, uns
     check_gradients(c, t, kernel, &shared, "backward, sharing the gradient's memory");
 }
 
-/* A kernel's results with 1 thread against those with 2 and 3, bit for bit. */
-static void check_threads(checker *c, const op_kernel *kernel) {
+/* A kernel's results of three rounds, bit for bit. */
+static void check_rounds(checker *c, const op_kernel *kernel) {
     op_trial *t = c->narrow;
     const op_def *op = c->op;
     tensor out[OP_MAX_OUTPUTS] = {0}, d_in[OP_MAX_INPUTS] = {0};
     op_trial_request all = {.wanted = op->differentiable, .arrived = op_trial_gradient_outputs(t)};
-    for (int threads = 1; threads <= 3; threads++) {
-        thread_pool_start(threads);
+    for (int round = 0; round < 3; round++) {
+        c->vary(round);
         op_trial_forward(t, kernel);
         for (int i = 0; i < op->n_outputs; i++) {
-            if (threads == 1)
+            if (round == 0)
                 out[i] = copy_tensor(&t->out[i]);
             else if (memcmp(out[i].data, t->out[i].data, tensor_bytes(&out[i])) != 0)
-                report_line(c, kernel->name, "forward with more threads gives other bits", out[i].name);
+                report_line(c, kernel->name, "forward in another order gives other bits", out[i].name);
         }
         if (!op->differentiable || !kernel->backward) continue;
         op_trial_backward(t, kernel, &all);
         for (int i = 0; i < op->n_inputs; i++) {
             if (!t->call.d_in[i]) continue;
-            if (threads == 1)
+            if (round == 0)
                 d_in[i] = copy_tensor(&t->d_in[i]);
             else if (memcmp(d_in[i].data, t->d_in[i].data, tensor_bytes(&d_in[i])) != 0)
-                report_line(c, kernel->name, "backward with more threads gives other bits for d_",
+                report_line(c, kernel->name, "backward in another order gives other bits for d_",
                             d_in[i].name);
         }
     }
-    thread_pool_start(1);
+    c->vary(0);
     drop_tensors(out, OP_MAX_OUTPUTS);
     drop_tensors(d_in, OP_MAX_INPUTS);
 }
@@ -215,74 +218,84 @@ static void check_differences(checker *c, unsigned arrived) {
 /* --------------------------------------------------------------------------------------------------- the
  * whole case */
 
-static int list_kernels(const op_def *op, const op_kernel *kernels[OP_MAX_VARIANTS + 2]) {
+static void list_kernels(const op_def *op, const op_kernel *kernels[OP_MAX_VARIANTS + 3]) {
     int n = 0;
     kernels[n++] = op->reference_f32;
     if (op->cpu != op->reference_f32) kernels[n++] = op->cpu;
     for (int i = 0; i < OP_MAX_VARIANTS && op->variants[i]; i++) kernels[n++] = op->variants[i];
-    return n;
+    kernels[n] = NULL;
 }
 
-static void check_gradients_from(checker *c, unsigned arrived, const op_kernel *const *kernels,
-                                 int n_kernels) {
+static void check_gradients_from(checker *c, unsigned arrived) {
     op_trial *t = c->wide;
     op_trial_request all = {.wanted = c->op->differentiable, .arrived = arrived};
     op_trial_backward(t, c->op->reference_f64, &all);
     for (int i = 0; i < c->op->n_inputs; i++)
         if (t->call.d_in[i]) c->expected_d_in[i] = copy_tensor(&t->d_in[i]);
-    if (!c->test_case->kinks) check_differences(c, arrived);
-    check_backward(c, c->wide, c->op->reference_f64, arrived);
-    for (int k = 0; k < n_kernels; k++) check_backward(c, c->narrow, kernels[k], arrived);
+    if (c->whole && !c->test_case->kinks) check_differences(c, arrived);
+    if (c->whole) check_backward(c, c->wide, c->op->reference_f64, arrived);
+    for (int k = 0; c->kernels[k]; k++) check_backward(c, c->narrow, c->kernels[k], arrived);
     drop_tensors(c->expected_d_in, OP_MAX_INPUTS);
 }
 
 static void check_all(checker *c) {
     const op_def *op = c->op;
-    const op_kernel *kernels[OP_MAX_VARIANTS + 2];
-    int n_kernels = list_kernels(op, kernels);
     op_trial_forward(c->wide, op->reference_f64);
     for (int i = 0; i < op->n_outputs; i++) c->expected_out[i] = copy_tensor(&c->wide->out[i]);
     check_damage(c, c->wide, op->reference_f64, "forward");
-    for (int k = 0; k < n_kernels; k++) check_forward(c, c->narrow, kernels[k]);
+    for (int k = 0; c->kernels[k]; k++) check_forward(c, c->narrow, c->kernels[k]);
     unsigned arrived = op_trial_gradient_outputs(c->wide);
     if (op->differentiable && arrived) {
-        check_gradients_from(c, arrived, kernels, n_kernels);
+        check_gradients_from(c, arrived);
         for (int i = 0; i < op->n_outputs; i++)
-            if (arrived >> i & 1u && arrived != 1u << i) check_gradients_from(c, 1u << i, kernels, n_kernels);
+            if (arrived >> i & 1u && arrived != 1u << i) check_gradients_from(c, 1u << i);
     }
-    for (int k = 0; k < n_kernels; k++) check_threads(c, kernels[k]);
+    for (int k = 0; c->kernels[k]; k++) check_rounds(c, c->kernels[k]);
     drop_tensors(c->expected_out, OP_MAX_OUTPUTS);
 }
 
-static checker check_case(const op_def *op, const op_case *test_case, FILE *report) {
-    checker c = {.op = op, .test_case = test_case, .report = report};
+static void check_case(checker *c, const op_case *test_case) {
+    c->test_case = test_case;
     thread_pool_start(1);
-    status s = op_trial_new(&c.wide, op, test_case, DTYPE_F64);
-    if (s == STATUS_OK) s = op_trial_new(&c.narrow, op, test_case, DTYPE_F32);
+    status s = op_trial_new(&c->wide, c->op, test_case, DTYPE_F64);
+    if (s == STATUS_OK) s = op_trial_new(&c->narrow, c->op, test_case, DTYPE_F32);
     if (s == STATUS_OK)
-        check_all(&c);
+        check_all(c);
     else
-        report_line(&c, "none", "the case is refused", error_cause());
-    op_trial_free(c.wide);
-    op_trial_free(c.narrow);
-    return c;
+        report_line(c, "none", "the case is refused", error_cause());
+    op_trial_free(c->wide);
+    op_trial_free(c->narrow);
+    c->wide = c->narrow = NULL;
+}
+
+static void vary_threads(int round) {
+    thread_pool_start(round + 1);
 }
 
 int grad_check_case(const op_def *op, const op_case *test_case, FILE *report) {
-    return check_case(op, test_case, report).failures;
+    const op_kernel *kernels[OP_MAX_VARIANTS + 3];
+    list_kernels(op, kernels);
+    checker c = {.op = op, .report = report, .kernels = kernels, .whole = true, .vary = vary_threads};
+    check_case(&c, test_case);
+    return c.failures;
 }
 
 int grad_check_op(const op_def *op, FILE *report) {
-    int failures = 0;
-    double share = 0, difference = 0;
-    for (int i = 0; i < op->n_cases; i++) {
-        checker c = check_case(op, &op->cases[i], report);
-        failures += c.failures;
-        share = fmax(share, c.worst_share);
-        difference = fmax(difference, c.worst_difference);
-    }
+    const op_kernel *kernels[OP_MAX_VARIANTS + 3];
+    list_kernels(op, kernels);
+    checker c = {.op = op, .report = report, .kernels = kernels, .whole = true, .vary = vary_threads};
+    for (int i = 0; i < op->n_cases; i++) check_case(&c, &op->cases[i]);
     fprintf(report,
             "%s: %d cases, %d failures, %.3g of the tolerance used, %.3g of that for finite differences\n",
-            op->name, op->n_cases, failures, share, difference);
-    return failures;
+            op->name, op->n_cases, c.failures, c.worst_share, c.worst_difference);
+    return c.failures;
+}
+
+int grad_check_kernels(const op_def *op, const op_kernel *const *kernels, void (*vary)(int round),
+                       FILE *report) {
+    checker c = {.op = op, .report = report, .kernels = kernels, .vary = vary};
+    for (int i = 0; i < op->n_cases; i++) check_case(&c, &op->cases[i]);
+    fprintf(report, "%s: %d cases, %d failures, %.3g of the tolerance used\n", op->name, op->n_cases,
+            c.failures, c.worst_share);
+    return c.failures;
 }

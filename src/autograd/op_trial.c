@@ -11,11 +11,22 @@
 
 enum { GUARD = 128, GUARD_BYTE = 0xA5, INT_POISON = 0x7f7f7f7f };
 
+/* There only in a program with AddressSanitizer: reading a guard zone is then an error, too. */
+extern void __asan_poison_memory_region(const volatile void *memory, size_t bytes) __attribute__((weak));
+extern void __asan_unpoison_memory_region(const volatile void *memory, size_t bytes) __attribute__((weak));
+
+static void guards_forbid(const guarded_block *g) {
+    if (!g->block || !__asan_poison_memory_region) return;
+    __asan_poison_memory_region(g->block, GUARD);
+    __asan_poison_memory_region(g->block + GUARD + g->bytes, GUARD);
+}
+
 static guarded_block guarded_alloc(size_t bytes) {
     size_t total = round_up(GUARD + bytes + GUARD, 64);
     guarded_block g = {.block = aligned_alloc(64, total), .bytes = bytes};
     CHECK(g.block, "no memory for a test tensor of %zu bytes", bytes);
     memset(g.block, GUARD_BYTE, total);
+    guards_forbid(&g);
     return g;
 }
 
@@ -25,9 +36,12 @@ static void *guarded_data(const guarded_block *g) {
 
 static bool guarded_intact(const guarded_block *g) {
     if (!g->block) return true;
-    for (size_t i = 0; i < GUARD; i++)
-        if (g->block[i] != GUARD_BYTE || g->block[GUARD + g->bytes + i] != GUARD_BYTE) return false;
-    return true;
+    if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(g->block, GUARD + g->bytes + GUARD);
+    bool intact = true;
+    for (size_t i = 0; i < GUARD && intact; i++)
+        intact = g->block[i] == GUARD_BYTE && g->block[GUARD + g->bytes + i] == GUARD_BYTE;
+    guards_forbid(g);
+    return intact;
 }
 
 static bool is_real(dtype type) {

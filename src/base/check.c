@@ -16,7 +16,7 @@ void check_set_rank(int rank) {
     report_rank = rank;
 }
 
-_Noreturn void check_failed(const char *file, int line, const char *function, const char *expression,
+void check_failed(const char *file, int line, const char *function, const char *expression,
                             const char *message, ...) {
     char host[64] = "unknown host";
     gethostname(host, sizeof host - 1);

@@ -9,8 +9,8 @@
             check_failed(__FILE__, __LINE__, __func__, #condition, __VA_ARGS__);                             \
     } while (0)
 
-_Noreturn void check_failed(const char *file, int line, const char *function, const char *expression,
-                            const char *message, ...) __attribute__((format(printf, 5, 6)));
+void check_failed(const char *file, int line, const char *function, const char *expression,
+                  const char *message, ...) __attribute__((noreturn, format(printf, 5, 6)));
 
 /* Called once before abort(), e.g. to take the other ranks down with MPI_Abort; NULL removes it. */
 void check_set_abort_hook(void (*hook)(void));

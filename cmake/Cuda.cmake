@@ -1,0 +1,21 @@
+# An op of kernels/ops.def has CUDA kernels when kernels/<op>/<op>.cu is there. Sets <out> to those files, and writes
+# <build>/generated/cuda_ops.def, the same list for src/cuda/cuda_kernels.c.
+set(CUDA_OPS_FOLDER ${PROJECT_BINARY_DIR}/generated)
+function(list_cuda_sources out)
+  file(STRINGS ${PROJECT_SOURCE_DIR}/kernels/ops.def lines REGEX "^OP\\(")
+  file(GLOB present CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/*.cu)
+  set(sources)
+  set(table)
+  foreach(line ${lines})
+    string(REGEX REPLACE "^OP\\(([a-z0-9_]+)\\).*" "\\1" op "${line}")
+    set(file ${PROJECT_SOURCE_DIR}/kernels/${op}/${op}.cu)
+    if(file IN_LIST present)
+      list(APPEND sources ${file})
+      string(APPEND table "OP(${op})\n")
+    endif()
+  endforeach()
+  set(helpers ${present})
+  list(REMOVE_ITEM helpers ${sources}) # further .cu files in an op's folder
+  file(CONFIGURE OUTPUT ${CUDA_OPS_FOLDER}/cuda_ops.def CONTENT "${table}" @ONLY)
+  set(${out} ${sources} ${helpers} PARENT_SCOPE)
+endfunction()

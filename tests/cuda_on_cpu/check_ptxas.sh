@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# check_ptxas.sh LOG...: reads what `ptxas -v` said and prints a line for each kernel: registers, static shared memory, spilled
+# bytes. Fails if a kernel spills, or if a log names none. Without logs there is no nvcc: skipped (77).
+set -euo pipefail
+if [ $# -eq 0 ]; then
+  echo "skipped: the CUDA kernels were not compiled (no nvcc)"
+  exit 77
+fi
+awk '
+  FNR == 1 { if (file && !kernels) bad(file ": no kernel in it"); file = FILENAME; kernels = 0 }
+  /Function properties for|Compiling entry function/ {
+    kernel = $0
+    sub(/^.*Function properties for /, "", kernel)
+    sub(/^.*Compiling entry function ./, "", kernel)
+    sub(/. for .*$/, "", kernel)
+  }
+  /bytes spill stores/ {
+    spill = $0
+    sub(/^.*bytes stack frame, /, "", spill)
+    split(spill, word, " ")
+    spilled = word[1]
+    sub(/^.*spill stores, /, "", spill)
+    split(spill, word, " ")
+    spilled += word[1]
+  }
+  /Used [0-9]+ registers/ {
+    registers = shared = $0
+    sub(/^.*Used /, "", registers)
+    sub(/ registers.*$/, "", registers)
+    if (!sub(/ bytes smem.*$/, "", shared)) shared = 0
+    sub(/^.* /, "", shared)
+    printf "%3d registers, %5d bytes of shared memory, %d spilled: %s\n", registers, shared, spilled, kernel
+    if (spilled > 0) bad(kernel " spills registers")
+    kernels++
+  }
+  function bad(message) { print "error: " message; failed = 1 }
+  END {
+    if (!kernels) bad(file ": no kernel in it")
+    exit failed
+  }' "$@"
