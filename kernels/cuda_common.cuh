@@ -121,9 +121,7 @@ template <> __device__ inline __half from_float<__half>(float x) {
 /* Elements of T in 16 bytes, the widest load: 4 x float, 8 x bf16 or half. */
 template <class T> constexpr int vector_width = 16 / sizeof(T);
 
-template <class T, int N> struct alignas(sizeof(T) * N) packed {
-    T v[N];
-};
+template <class T, int N> struct alignas(sizeof(T) * N) packed { T v[N]; };
 
 /* One load or store of N elements; the address must be a multiple of their size. */
 template <int N, class T> __device__ void load_floats(float (&out)[N], const T *address) {

@@ -39,7 +39,8 @@ __global__ void elementwise_kernel(T *out, const T *a, const T *b, row_count row
 
 /* out = f(a) or f(a, b) over the valid rows of `like`; `b` may be NULL. `out` may be one of the inputs. */
 template <int INPUTS, class T, class F>
-void elementwise(const op_call *call, T *out, const T *a, const T *b, const tensor *like, bool accumulate, F f) {
+void elementwise(const op_call *call, T *out, const T *a, const T *b, const tensor *like, bool accumulate,
+                 F f) {
     constexpr int width = vector_width<T>;
     int64_t count = tensor_count(like), row_size = tensor_row_size(like);
     row_count rows = row_count_of(like);

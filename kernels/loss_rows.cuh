@@ -65,8 +65,8 @@ void loss_rows_cuda_forward(const op_call *call, double normalizer, int count_in
     double *partial = static_cast<double *>(call->scratch);
     LAUNCH(loss_rows_forward_kernel<R>, grid, LOSS_THREADS, 0, call->stream, partial, row_of,
            row_count_of(call->in[0]));
-    LAUNCH(loss_rows_sum_kernel<LOSS_THREADS>, 1, LOSS_THREADS, 0, call->stream, tensor_f32(call->out[0]), partial,
-           (int)grid, normalizer, loss_rows_count(call, count_input));
+    LAUNCH(loss_rows_sum_kernel<LOSS_THREADS>, 1, LOSS_THREADS, 0, call->stream, tensor_f32(call->out[0]),
+           partial, (int)grid, normalizer, loss_rows_count(call, count_input));
 }
 
 template <class R>

@@ -12,7 +12,7 @@ packages=(gcc libc6-dev cmake ninja-build pkg-config libopenmpi-dev openmpi-bin 
 list=0
 for argument in "$@"; do
   case $argument in
-    --test) packages+=(libcmocka-dev clang-format-14 shellcheck git) ;;
+    --test) packages+=(g++ libcmocka-dev clang-format-14 shellcheck git) ;;
     --list) list=1 ;;
     *)
       echo "install_deps.sh: unknown option $argument; usage: install_deps.sh [--test] [--list]" >&2

@@ -99,8 +99,8 @@ template <int WIDTH> void launch_backward(const op_call *call) {
     const tensor *x = call->in[FROZEN_BATCH_NORM_X];
     LAUNCH(backward_kernel<WIDTH, float>, cuda_grid(tensor_count(x), THREADS * WIDTH), THREADS, 0,
            call->stream, tensor_f32(call->d_in[FROZEN_BATCH_NORM_X]), tensor_f32(call->d_out[0]),
-           p->relu ? tensor_f32(call->out[0]) : nullptr, make_scale(call), row_count_of(x), tensor_row_size(x),
-           (int)x->shape[3], call->accumulate[FROZEN_BATCH_NORM_X]);
+           p->relu ? tensor_f32(call->out[0]) : nullptr, make_scale(call), row_count_of(x),
+           tensor_row_size(x), (int)x->shape[3], call->accumulate[FROZEN_BATCH_NORM_X]);
 }
 
 void forward(const op_call *call) {

@@ -102,6 +102,13 @@ static tape_value *value_of(const tape *t, const tensor *x) {
     return t->values[x->id];
 }
 
+static const op_kernel *kernel_for(const device *dev, const op_call *call) {
+    if (device_get_kind(dev) == DEVICE_CPU) return op_cpu_kernel(call);
+    const op_kernel *kernel = device_find_kernel(dev, call->op->name);
+    CHECK(kernel, "op %s has no kernel for device %s", call->op->name, device_get_name(dev));
+    return kernel;
+}
+
 void tape_apply(tape *t, const op_def *op, const void *params, tensor *const *in, tensor **out) {
     tape_node *node = new_zeroed(sizeof *node);
     op_call *call = &node->call;
@@ -127,8 +134,8 @@ void tape_apply(tape *t, const op_def *op, const void *params, tensor *const *in
     }
     status got = op_infer(call);
     CHECK(got == STATUS_OK, "layer %s: %s", t->scopes[node->scope], error_cause());
-    node->kernel = op_cpu_kernel(call);
-    CHECK(device_get_kind(t->dev) == DEVICE_CPU, "op %s has no kernel for this device", op->name);
+    node->kernel = kernel_for(t->dev, call);
+    call->stream = device_get_stream(t->dev, DEVICE_STREAM_COMPUTE);
     node->scratch_block[0] = node->scratch_block[1] = -1;
     t->nodes = grow(t->nodes, t->n_nodes, &t->nodes_capacity, sizeof *t->nodes);
     t->nodes[t->n_nodes++] = node;

@@ -17,7 +17,7 @@ void check_set_rank(int rank) {
 }
 
 void check_failed(const char *file, int line, const char *function, const char *expression,
-                            const char *message, ...) {
+                  const char *message, ...) {
     char host[64] = "unknown host";
     gethostname(host, sizeof host - 1);
     char text[1024];

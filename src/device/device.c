@@ -92,6 +92,10 @@ const char *device_get_name(const device *d) {
     return d->name;
 }
 
+const struct op_kernel *device_find_kernel(const device *d, const char *op_name) {
+    return d->ops->find_kernel ? d->ops->find_kernel(op_name) : NULL;
+}
+
 status device_alloc(device *d, void **out, size_t bytes, const char *what) {
     RETURN_IF_ERROR(d->ops->alloc(d, out, bytes, what));
     size_t used = atomic_fetch_add(&d->used, bytes) + bytes, peak = atomic_load(&d->peak);

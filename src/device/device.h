@@ -15,6 +15,8 @@ typedef struct device device;
 typedef struct device_stream device_stream;
 typedef struct device_event device_event;
 
+struct op_kernel; /* autograd/op.h */
+
 typedef enum device_kind { DEVICE_CPU, DEVICE_CUDA } device_kind;
 
 /* Each device has one stream for each of these, made when it is opened. */
@@ -32,6 +34,10 @@ void device_close(device *d);
 
 device_kind device_get_kind(const device *d);
 const char *device_get_name(const device *d); /* "cpu", or the card's own name */
+
+/* The device's kernel of an op. NULL: it has none; always so for the CPU, whose kernels are in the op's own
+ * table. */
+const struct op_kernel *device_find_kernel(const device *d, const char *op_name);
 
 /* Zeroed, page-aligned memory of the device; `what` names its purpose in the error (STATUS_OS with the
  * bytes). On the CPU pages are committed when they are first written, so reserving more than is used costs

@@ -20,6 +20,7 @@ typedef struct device_ops {
     void (*event_record)(device *d, device_event *event, device_stream *stream);
     void (*event_wait)(device *d, device_stream *stream, device_event *event);
     void (*event_synchronize)(device *d, device_event *event);
+    const struct op_kernel *(*find_kernel)(const char *op_name); /* see device_find_kernel; NULL on the CPU */
 } device_ops;
 
 /* First member of a backend's own struct. Streams are NULL where the backend has none. */
@@ -36,7 +37,7 @@ status device_cpu_open(device **out);
 
 /* A plug-in exports `status device_plugin_open(device **out, int card, int version)` and refuses
  * (NO_DEVICE) a version that is not the one it was built with. */
-enum { DEVICE_PLUGIN_VERSION = 1 };
+enum { DEVICE_PLUGIN_VERSION = 2 };
 typedef status (*device_plugin_open_function)(device **out, int card, int version);
 #define DEVICE_PLUGIN_OPEN_NAME "device_plugin_open"
 

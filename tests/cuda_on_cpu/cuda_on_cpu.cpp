@@ -57,7 +57,10 @@ struct fiber {
     int group;                  /* number of the warp operation */
 };
 
-fiber fibers[MAX_THREADS];
+/* Under ThreadSanitizer two sets take turns, block by block: a thread then knows nothing of the block before, so what two
+ * neighbouring blocks do to the same memory is found. */
+fiber fiber_sets[2][MAX_THREADS];
+fiber *fibers = fiber_sets[0];
 fiber scheduler;
 const void *main_bottom;
 size_t main_size;
@@ -69,7 +72,8 @@ struct launch_state {
     const void *context;
     int current, order;
     uint64_t serial; /* of the block, over all launches */
-    char *arena; /* shared memory of the block */
+    char *arena;     /* shared memory of the block */
+    bool arena_dirty;
     size_t dynamic_bytes, static_bytes, arena_used;
     int barriers, predicates, participants, groups;
 } now;
@@ -165,8 +169,8 @@ void fiber_main() {
 }
 
 void make_fiber(fiber *f) {
-    void *memory =
-        mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) fail("no memory for a fiber's stack");
     f->stack = static_cast<char *>(memory);
     if (__tsan_create_fiber) f->tsan = __tsan_create_fiber(0);
@@ -232,22 +236,24 @@ void run_threads() {
 
 /* Memory of a block that no block had before, as ThreadSanitizer sees it: mapping it anew is what tells it so. */
 void renew_shared() {
+    if (now.arena && !now.arena_dirty) return;
+    now.arena_dirty = false;
     if (!now.arena || __tsan_create_fiber) {
         int fixed = now.arena ? MAP_FIXED : 0;
-        void *memory = mmap(now.arena, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+        void *memory =
+            mmap(now.arena, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
         if (memory == MAP_FAILED) fail("no memory for shared memory");
         now.arena = static_cast<char *>(memory);
     }
     if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(now.arena, ARENA_BYTES);
     memset(now.arena, 0xFF, ARENA_BYTES);
     if (__asan_poison_memory_region) __asan_poison_memory_region(now.arena, ARENA_BYTES);
-    now.static_bytes = 0;
-    now.arena_used = 0;
 }
 
 /* Offset of the next array in the arena. */
 size_t take_shared(size_t bytes) {
     size_t at = now.arena_used;
+    now.arena_dirty = true;
     now.arena_used += (bytes + GAP + 15) / 16 * 16;
     if (now.arena_used > ARENA_BYTES) fail("too much shared memory");
     if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(now.arena + at, bytes);
@@ -256,8 +262,10 @@ size_t take_shared(size_t bytes) {
 
 void run_block() {
     now.serial++;
+    if (__tsan_create_fiber) fibers = fiber_sets[now.serial % 2];
     renew_shared();
-    take_shared(now.dynamic_bytes);
+    now.static_bytes = now.arena_used = 0;
+    if (now.dynamic_bytes) take_shared(now.dynamic_bytes);
     if (__tsan_release) __tsan_release(&block_start);
     run_threads();
 }
@@ -271,7 +279,8 @@ bool complete_group(int warp_first, const fiber *f) {
         if (thread >= now.threads) fail("the mask of a warp operation names a lane the block does not have");
         const fiber *other = &fibers[thread];
         if (other->state == ENDED) fail("the mask of a warp operation names a lane that has ended");
-        if (other->state == WAITS_FOR_WARP && other->mask == f->mask && other->at == f->at) arrived |= 1u << lane;
+        if (other->state == WAITS_FOR_WARP && other->mask == f->mask && other->at == f->at)
+            arrived |= 1u << lane;
     }
     if (arrived != f->mask) return false;
     for (int lane = 0; lane < WARP; lane++) {
@@ -288,7 +297,8 @@ bool complete_group(int warp_first, const fiber *f) {
 int find_group(int warp_first, const fiber *f) {
     for (int lane = 0; lane < WARP && warp_first + lane < now.threads; lane++) {
         const fiber *other = &fibers[warp_first + lane];
-        if (other->state == WAITS_FOR_WARP && other->mask == f->mask && other->at == f->at) return other->group;
+        if (other->state == WAITS_FOR_WARP && other->mask == f->mask && other->at == f->at)
+            return other->group;
     }
     return now.groups++;
 }

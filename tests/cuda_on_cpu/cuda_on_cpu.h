@@ -93,8 +93,7 @@ void *cuda_on_cpu_static_shared(uint64_t seen[2], size_t bytes);
 
 #define SHARED_ARRAY(type, name, count)                                                                      \
     static uint64_t name##_seen[2];                                                                          \
-    auto &name =                                                                                             \
-        *static_cast<type(*)[count]>(cuda_on_cpu_static_shared(name##_seen, sizeof(type) * (count)))
+    auto &name = *static_cast<type(*)[count]>(cuda_on_cpu_static_shared(name##_seen, sizeof(type) * (count)))
 #define DYNAMIC_SHARED(type, name) type *name = static_cast<type *>(cuda_on_cpu_dynamic_shared())
 
 /* ---- barriers and warps --------------------------------------------------------------------------------- */
@@ -114,7 +113,8 @@ static inline int cuda_on_cpu_sync_all(const char *file, int line, bool predicat
 }
 
 template <class T> uint64_t cuda_on_cpu_pack(T value) {
-    static_assert(sizeof(T) <= 8 && std::is_trivially_copyable<T>::value, "warp operations move up to 8 bytes");
+    static_assert(sizeof(T) <= 8 && std::is_trivially_copyable<T>::value,
+                  "warp operations move up to 8 bytes");
     uint64_t bits = 0;
     memcpy(&bits, &value, sizeof value);
     return bits;
@@ -154,11 +154,20 @@ static inline unsigned cuda_on_cpu_ballot(const char *file, int line, unsigned m
     return bits;
 }
 
+struct cuda_on_cpu_warp_barrier {
+    const char *file;
+    int line;
+    void operator()(unsigned mask = 0xffffffffu) const { cuda_on_cpu_sync_warp(file, line, mask, 0, true); }
+};
+
 #define __syncthreads() ((void)cuda_on_cpu_sync_block(__FILE__, __LINE__, false, nullptr))
 #define __syncthreads_count(predicate) cuda_on_cpu_sync_block(__FILE__, __LINE__, predicate, nullptr)
 #define __syncthreads_or(predicate) (cuda_on_cpu_sync_block(__FILE__, __LINE__, predicate, nullptr) > 0)
 #define __syncthreads_and(predicate) cuda_on_cpu_sync_all(__FILE__, __LINE__, predicate)
-#define __syncwarp(...) cuda_on_cpu_syncwarp(__FILE__, __LINE__, ##__VA_ARGS__)
+#define __syncwarp                                                                                           \
+    cuda_on_cpu_warp_barrier {                                                                               \
+        __FILE__, __LINE__                                                                                   \
+    }
 #define __shfl_sync(...) cuda_on_cpu_shfl(__FILE__, __LINE__, __VA_ARGS__)
 #define __shfl_xor_sync(...) cuda_on_cpu_shfl_xor(__FILE__, __LINE__, __VA_ARGS__)
 #define __shfl_down_sync(...) cuda_on_cpu_shfl_down(__FILE__, __LINE__, __VA_ARGS__)
@@ -166,10 +175,6 @@ static inline unsigned cuda_on_cpu_ballot(const char *file, int line, unsigned m
 #define __ballot_sync(mask, predicate) cuda_on_cpu_ballot(__FILE__, __LINE__, mask, predicate)
 #define __any_sync(mask, predicate) (cuda_on_cpu_ballot(__FILE__, __LINE__, mask, predicate) != 0)
 #define __all_sync(mask, predicate) (cuda_on_cpu_ballot(__FILE__, __LINE__, mask, !(predicate)) == 0)
-
-static inline void cuda_on_cpu_syncwarp(const char *file, int line, unsigned mask = 0xffffffffu) {
-    cuda_on_cpu_sync_warp(file, line, mask, 0, true);
-}
 
 /* ---- atomics: relaxed, like CUDA's ---------------------------------------------------------------------- */
 
