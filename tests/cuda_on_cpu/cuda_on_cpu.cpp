@@ -37,7 +37,9 @@ enum wait_kind { RUNS, WAITS_FOR_BLOCK, WAITS_FOR_WARP, ENDED };
 struct place {
     const char *file;
     int line;
-    bool operator==(const place &other) const { return line == other.line && strcmp(file, other.file) == 0; }
+    bool operator==(const place &other) const {
+        return line == other.line && (file == other.file || strcmp(file, other.file) == 0);
+    }
 };
 
 struct fiber {
@@ -54,8 +56,15 @@ struct fiber {
     unsigned mask;
     bool predicate;
     uint64_t value, seen[WARP]; /* brought to, and found by, a warp operation */
-    int group;                  /* number of the warp operation */
 };
+
+/* A warp operation that lanes wait in. */
+struct warp_group {
+    place at;
+    unsigned mask, arrived;
+    int number;
+};
+warp_group groups[MAX_THREADS / WARP][WARP];
 
 /* Under ThreadSanitizer two sets take turns, block by block: a thread then knows nothing of the block before, so what two
  * neighbouring blocks do to the same memory is found. */
@@ -270,37 +279,43 @@ void run_block() {
     run_threads();
 }
 
-/* The lanes of an operation are there: each gets what all have brought. */
-bool complete_group(int warp_first, const fiber *f) {
-    unsigned arrived = 0;
-    for (int lane = 0; lane < WARP; lane++) {
-        int thread = warp_first + lane;
-        if (!(f->mask >> lane & 1u)) continue;
-        if (thread >= now.threads) fail("the mask of a warp operation names a lane the block does not have");
-        const fiber *other = &fibers[thread];
-        if (other->state == ENDED) fail("the mask of a warp operation names a lane that has ended");
-        if (other->state == WAITS_FOR_WARP && other->mask == f->mask && other->at == f->at)
-            arrived |= 1u << lane;
+/* The warp operation at f's place and with f's mask that lanes wait in already, or a new one. */
+warp_group *find_group(int warp, const fiber *f) {
+    warp_group *unused = nullptr;
+    for (warp_group &g : groups[warp]) {
+        if (g.arrived && g.mask == f->mask && g.at == f->at) return &g;
+        if (!g.arrived) {
+            unused = &g;
+            break; /* open operations stand in front */
+        }
     }
-    if (arrived != f->mask) return false;
+    if (!unused) fail("more warp operations than lanes");
     for (int lane = 0; lane < WARP; lane++) {
         if (!(f->mask >> lane & 1u)) continue;
-        fiber *to = &fibers[warp_first + lane];
-        for (int from = 0; from < WARP; from++)
-            to->seen[from] = f->mask >> from & 1u ? fibers[warp_first + from].value : 0;
-        to->state = RUNS;
+        if (warp * WARP + lane >= now.threads)
+            fail("the mask of a warp operation names a lane the block does not have");
+        if (fibers[warp * WARP + lane].state == ENDED)
+            fail("the mask of a warp operation names a lane that has ended");
     }
-    return true;
+    *unused = {f->at, f->mask, 0, now.groups++};
+    return unused;
 }
 
-/* Number of the operation that lanes of this warp, mask and place wait in already; a new one if there is none. */
-int find_group(int warp_first, const fiber *f) {
-    for (int lane = 0; lane < WARP && warp_first + lane < now.threads; lane++) {
-        const fiber *other = &fibers[warp_first + lane];
-        if (other->state == WAITS_FOR_WARP && other->mask == f->mask && other->at == f->at)
-            return other->group;
+/* All lanes are there: each gets what all have brought. */
+void complete_group(int warp, warp_group *g) {
+    fiber *lanes = &fibers[warp * WARP];
+    uint64_t values[WARP] = {0};
+    for (int lane = 0; lane < WARP; lane++)
+        if (g->mask >> lane & 1u) values[lane] = lanes[lane].value;
+    for (int lane = 0; lane < WARP; lane++) {
+        if (!(g->mask >> lane & 1u)) continue;
+        memcpy(lanes[lane].seen, values, sizeof values);
+        lanes[lane].state = RUNS;
     }
-    return now.groups++;
+    warp_group *last = g;
+    while (last + 1 < groups[warp] + WARP && last[1].arrived) last++;
+    *g = *last;
+    last->arrived = 0;
 }
 
 } // namespace
@@ -370,16 +385,20 @@ int cuda_on_cpu_lane() {
 const uint64_t *cuda_on_cpu_sync_warp(const char *file, int line, unsigned mask, uint64_t value,
                                       bool orders_memory) {
     fiber *f = &fibers[now.current];
-    int warp_first = now.current / WARP * WARP;
+    int warp = now.current / WARP, lane = now.current % WARP;
     f->at = {file, line};
     f->mask = mask;
     f->value = value;
-    if (!(mask >> now.current % WARP & 1u)) fail("the mask of a warp operation lacks the calling lane");
-    f->group = find_group(warp_first, f);
-    f->state = WAITS_FOR_WARP;
-    char *order = &warp_place[f->group % (int)sizeof warp_place];
+    if (!(mask >> lane & 1u)) fail("the mask of a warp operation lacks the calling lane");
+    warp_group *g = find_group(warp, f);
+    char *order = &warp_place[g->number % (int)sizeof warp_place];
     if (orders_memory && __tsan_release) __tsan_release(order);
-    if (!complete_group(warp_first, f)) leave_fiber();
+    f->state = WAITS_FOR_WARP;
+    g->arrived |= 1u << lane;
+    if (g->arrived == mask)
+        complete_group(warp, g);
+    else
+        leave_fiber();
     if (orders_memory && __tsan_acquire) __tsan_acquire(order);
     return f->seen;
 }
