@@ -141,6 +141,48 @@ template <class T> bool is_packable(const T *address, int64_t row_size) {
     return reinterpret_cast<uintptr_t>(address) % 16 == 0 && row_size % vector_width<T> == 0;
 }
 
+/* Host: calls body(T()) with the C++ type T of a real tensor, so that a kernel's template is chosen:
+ *   dispatch_real(x->type, [&](auto zero) { using T = decltype(zero); LAUNCH(kernel<T>, ..., tensor_as<T>(x)); }); */
+template <class F> void dispatch_real(dtype type, F body) {
+    if (type == DTYPE_F32)
+        body(0.0f);
+    else if (type == DTYPE_BF16)
+        body(__nv_bfloat16());
+    else if (type == DTYPE_F16)
+        body(__half());
+    else
+        CHECK(false, "no CUDA kernel for type %s", dtype_name(type));
+}
+
+template <class T> T *tensor_as(const tensor *t) {
+    return t ? static_cast<T *>(t->data) : nullptr;
+}
+
+/* Where a parameter's gradient goes, whatever type the gradient buffer has: for the last write of a sum. */
+struct gradient_sink {
+    void *data;
+    dtype type;
+    bool accumulate;
+
+    template <class T> __device__ void put_as(int64_t i, float value) const {
+        T *out = static_cast<T *>(data) + i;
+        *out = from_float<T>(accumulate ? to_float(*out) + value : value);
+    }
+    __device__ void put(int64_t i, float value) const {
+        if (type == DTYPE_F32)
+            put_as<float>(i, value);
+        else if (type == DTYPE_BF16)
+            put_as<__nv_bfloat16>(i, value);
+        else
+            put_as<__half>(i, value);
+    }
+};
+
+/* The sink of d_in[input], which must be wanted. */
+inline gradient_sink gradient_sink_of(const op_call *call, int input) {
+    return {call->d_in[input]->data, call->d_in[input]->type, call->accumulate[input]};
+}
+
 /* ---- reductions ----------------------------------------------------------------------------------------- */
 
 struct sum_of {

@@ -7,8 +7,8 @@
 enum { ELEMENTWISE_THREADS = 256 };
 
 /* f takes one float for each input. `b` is read only where INPUTS is 2. With `accumulate`, f's result is added to what is there. */
-template <int INPUTS, int WIDTH, class T, class F>
-__global__ void elementwise_kernel(T *out, const T *a, const T *b, row_count rows, int64_t row_size,
+template <int INPUTS, int WIDTH, class O, class A, class B, class F>
+__global__ void elementwise_kernel(O *out, const A *a, const B *b, row_count rows, int64_t row_size,
                                    bool accumulate, F f) {
     int64_t count = valid_rows(rows) * row_size, vectors = count / WIDTH;
     for (int64_t i = global_thread(); i < vectors; i += global_threads()) {
@@ -34,24 +34,26 @@ __global__ void elementwise_kernel(T *out, const T *a, const T *b, row_count row
         value = f(to_float(a[i]), to_float(b[i]));
     else
         value = f(to_float(a[i]));
-    out[i] = from_float<T>(accumulate ? to_float(out[i]) + value : value);
+    out[i] = from_float<O>(accumulate ? to_float(out[i]) + value : value);
 }
 
-/* out = f(a) or f(a, b) over the valid rows of `like`; `b` may be NULL. `out` may be one of the inputs. */
-template <int INPUTS, class T, class F>
-void elementwise(const op_call *call, T *out, const T *a, const T *b, const tensor *like, bool accumulate,
+/* out = f(a) or f(a, b) over the valid rows of `like`; `b` may be NULL. `out` may be one of the inputs. The types may differ. */
+template <int INPUTS, class O, class A, class B, class F>
+void elementwise(const op_call *call, O *out, const A *a, const B *b, const tensor *like, bool accumulate,
                  F f) {
-    constexpr int width = vector_width<T>;
+    constexpr int largest = sizeof(O) > sizeof(A) ? (sizeof(O) > sizeof(B) ? sizeof(O) : sizeof(B))
+                                                  : (sizeof(A) > sizeof(B) ? sizeof(A) : sizeof(B));
+    constexpr int width = 16 / largest;
     int64_t count = tensor_count(like), row_size = tensor_row_size(like);
     row_count rows = row_count_of(like);
     bool wide = is_packable(out, 0) && is_packable(a, 0) && is_packable(b, 0);
     unsigned grid = cuda_grid(count, ELEMENTWISE_THREADS * (wide ? width : 1));
     if (wide)
-        LAUNCH(elementwise_kernel<INPUTS, width, T, F>, grid, ELEMENTWISE_THREADS, 0, call->stream, out, a, b,
-               rows, row_size, accumulate, f);
+        LAUNCH(elementwise_kernel<INPUTS, width, O, A, B, F>, grid, ELEMENTWISE_THREADS, 0, call->stream, out,
+               a, b, rows, row_size, accumulate, f);
     else
-        LAUNCH(elementwise_kernel<INPUTS, 1, T, F>, grid, ELEMENTWISE_THREADS, 0, call->stream, out, a, b,
-               rows, row_size, accumulate, f);
+        LAUNCH(elementwise_kernel<INPUTS, 1, O, A, B, F>, grid, ELEMENTWISE_THREADS, 0, call->stream, out, a,
+               b, rows, row_size, accumulate, f);
 }
 
 #endif

@@ -13,7 +13,7 @@ status loss_rows_infer(op_call *call, double normalizer, int count_input) {
         RETURN_IF_ERROR(op_expect_rank(call, count_input, 1));
         RETURN_IF_ERROR(op_expect_dim(call, count_input, 0, 1, "one number"));
     }
-    op_describe_output(call, 0, call->in[0]->type, 0, NULL, NULL);
+    op_describe_output(call, 0, op_real_type(call), 0, NULL, NULL);
     return STATUS_OK;
 }
 

@@ -40,6 +40,9 @@ void op_registry_check(void) {
         CHECK(!((op->differentiable | op->optional_inputs | op->backward_reads_inputs) & ~inputs),
               "op %s: a mask names an input it lacks", op->name);
         CHECK(!(op->backward_reads_outputs & ~outputs), "op %s: a mask names an output it lacks", op->name);
+        for (int k = 0; k < op->n_inputs; k++)
+            CHECK(!(op->half_inputs >> k & 1u) || op->input_types[k] == DTYPE_F32,
+                  "op %s: half_inputs names %s, which is not real", op->name, op->input_names[k]);
         CHECK(op->shares_gradient < op->n_inputs, "op %s: shares_gradient %d", op->name, op->shares_gradient);
         CHECK(op->infer && op->cpu && op->reference_f32 && op->reference_f64, "op %s lacks a kernel",
               op->name);

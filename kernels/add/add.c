@@ -32,6 +32,7 @@ const op_def add_op = {
     .input_names = {"a", "b"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << ADD_A | 1u << ADD_B,
     .differentiable = 1u << ADD_A | 1u << ADD_B,
     .backward_reads_outputs = 1u, /* the ReLU mask */
     .shares_gradient = ADD_B,

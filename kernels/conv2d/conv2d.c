@@ -44,7 +44,7 @@ static status conv2d_infer(op_call *call) {
                                           "the shape of y, from tensor x and tensor weight"));
         RETURN_IF_ERROR(op_expect_dims_equal(call, CONV2D_RESIDUAL, 3, CONV2D_WEIGHT, 0));
     }
-    op_describe_output(call, 0, x->type, 4, shape, x->rows);
+    op_describe_output(call, 0, p->f32_output ? op_real_type(call) : x->type, 4, shape, x->rows);
     return STATUS_OK;
 }
 
@@ -60,10 +60,17 @@ static const op_attr conv2d_attrs[] = {
     {.name = NULL},
 };
 
-static const conv2d_params plain = {1, 0, 1, false}, same = {1, 1, 1, false}, same_relu = {1, 1, 1, true},
-                           half = {2, 0, 1, false}, half_relu = {2, 1, 1, true}, stem = {2, 3, 1, true},
-                           dilated = {1, 2, 2, true}, far = {1, 3, 1, false}, third = {3, 1, 1, false},
-                           dilated_half = {2, 2, 3, false};
+static const conv2d_params plain = {.stride = 1, .pad = 0, .dilation = 1},
+                           same = {.stride = 1, .pad = 1, .dilation = 1},
+                           same_relu = {.stride = 1, .pad = 1, .dilation = 1, .relu = true},
+                           half = {.stride = 2, .pad = 0, .dilation = 1},
+                           half_relu = {.stride = 2, .pad = 1, .dilation = 1, .relu = true},
+                           stem = {.stride = 2, .pad = 3, .dilation = 1, .relu = true},
+                           dilated = {.stride = 1, .pad = 2, .dilation = 2, .relu = true},
+                           far = {.stride = 1, .pad = 3, .dilation = 1},
+                           third = {.stride = 3, .pad = 1, .dilation = 1},
+                           dilated_half = {.stride = 2, .pad = 2, .dilation = 3},
+                           scores = {.stride = 1, .dilation = 1, .f32_output = true};
 
 #define X(...) OP_IN(NORMAL, 0, 1, __VA_ARGS__)
 
@@ -108,6 +115,7 @@ static const op_case conv2d_cases[] = {
     {.name = "many_channels",
      .params = &same,
      .in = {X(1, 3, 4, 130), OP_IN(NORMAL, 0, 0.1, 140, 3, 3, 130), X(140)}},
+    {.name = "f32_scores", .params = &scores, .in = {X(2, 3, 5, 16), X(3, 1, 1, 16), X(3)}},
     {.name = "single_outputs", .params = &plain, .in = {X(9, 1, 1, 33), X(1, 1, 1, 33)}},
 };
 
@@ -118,6 +126,7 @@ const op_def conv2d_op = {
     .input_names = {"x", "weight", "bias", "residual"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << CONV2D_X | 1u << CONV2D_WEIGHT | 1u << CONV2D_RESIDUAL,
     .optional_inputs = 1u << CONV2D_BIAS | 1u << CONV2D_RESIDUAL,
     .differentiable = 1u << CONV2D_X | 1u << CONV2D_WEIGHT | 1u << CONV2D_BIAS | 1u << CONV2D_RESIDUAL,
     .backward_reads_inputs = 1u << CONV2D_X | 1u << CONV2D_WEIGHT,

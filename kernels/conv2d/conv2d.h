@@ -23,6 +23,7 @@ struct tape;
 typedef struct conv2d_params {
     int stride, pad, dilation; /* in pixels, the same on both axes */
     bool relu;
+    bool f32_output; /* y is F32 also where x has 16 bits: for what decides on ties (scores) */
 } conv2d_params;
 
 enum { CONV2D_X, CONV2D_WEIGHT, CONV2D_BIAS, CONV2D_RESIDUAL };

@@ -75,6 +75,7 @@ const op_def conv2d_transpose_op = {
     .input_names = {"x", "weight", "bias"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << CONV2D_TRANSPOSE_X | 1u << CONV2D_TRANSPOSE_WEIGHT,
     .optional_inputs = 1u << CONV2D_TRANSPOSE_BIAS,
     .differentiable = 1u << CONV2D_TRANSPOSE_X | 1u << CONV2D_TRANSPOSE_WEIGHT | 1u << CONV2D_TRANSPOSE_BIAS,
     .backward_reads_inputs = 1u << CONV2D_TRANSPOSE_X | 1u << CONV2D_TRANSPOSE_WEIGHT,

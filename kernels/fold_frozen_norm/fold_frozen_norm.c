@@ -11,7 +11,8 @@ static status fold_frozen_norm_infer(op_call *call) {
         RETURN_IF_ERROR(op_expect_dims_equal(call, input, 0, FOLD_WEIGHT, 0));
     }
     const tensor *weight = call->in[FOLD_WEIGHT];
-    op_describe_output(call, 0, weight->type, 4, weight->shape, NULL);
+    op_describe_output(call, 0, weight->type == DTYPE_F64 ? DTYPE_F64 : call->storage, 4, weight->shape,
+                       NULL);
     op_describe_output(call, 1, weight->type, 1, weight->shape, NULL);
     return STATUS_OK;
 }
@@ -45,6 +46,7 @@ const op_def fold_frozen_norm_op = {
     .input_names = {"weight", "norm_weight", "norm_bias", "running_mean", "running_var"},
     .output_names = {"folded_weight", "folded_bias"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .makes_half = true,
     .differentiable = 1u << FOLD_WEIGHT,
     .backward_reads_inputs = 1u << FOLD_NORM_WEIGHT | 1u << FOLD_RUNNING_VAR,
     .shares_gradient = -1,

@@ -62,6 +62,7 @@ const op_def frozen_batch_norm_op = {
     .input_names = {"x", "weight", "bias", "running_mean", "running_var"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << FROZEN_BATCH_NORM_X,
     .differentiable = 1u << FROZEN_BATCH_NORM_X,
     .backward_reads_inputs = 1u << FROZEN_BATCH_NORM_WEIGHT | 1u << FROZEN_BATCH_NORM_VAR,
     .backward_reads_outputs = 1u, /* the ReLU mask */

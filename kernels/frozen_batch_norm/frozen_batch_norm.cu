@@ -85,37 +85,44 @@ const float *make_scale(const op_call *call) {
     return scale;
 }
 
-template <int WIDTH> void launch_forward(const op_call *call) {
+template <int WIDTH, class T> void launch_forward(const op_call *call) {
     const auto *p = static_cast<const frozen_batch_norm_params *>(call->params);
     const tensor *x = call->in[FROZEN_BATCH_NORM_X];
-    LAUNCH(forward_kernel<WIDTH, float>, cuda_grid(tensor_count(x), THREADS * WIDTH), THREADS, 0,
-           call->stream, tensor_f32(call->out[0]), tensor_f32(x), make_scale(call),
+    LAUNCH(forward_kernel<WIDTH, T>, cuda_grid(tensor_count(x), THREADS * WIDTH), THREADS, 0, call->stream,
+           tensor_as<T>(call->out[0]), tensor_as<T>(x), make_scale(call),
            tensor_f32(call->in[FROZEN_BATCH_NORM_MEAN]), tensor_f32(call->in[FROZEN_BATCH_NORM_BIAS]),
            row_count_of(x), tensor_row_size(x), (int)x->shape[3], p->relu);
 }
 
-template <int WIDTH> void launch_backward(const op_call *call) {
+template <int WIDTH, class T> void launch_backward(const op_call *call) {
     const auto *p = static_cast<const frozen_batch_norm_params *>(call->params);
     const tensor *x = call->in[FROZEN_BATCH_NORM_X];
-    LAUNCH(backward_kernel<WIDTH, float>, cuda_grid(tensor_count(x), THREADS * WIDTH), THREADS, 0,
-           call->stream, tensor_f32(call->d_in[FROZEN_BATCH_NORM_X]), tensor_f32(call->d_out[0]),
-           p->relu ? tensor_f32(call->out[0]) : nullptr, make_scale(call), row_count_of(x),
+    LAUNCH(backward_kernel<WIDTH, T>, cuda_grid(tensor_count(x), THREADS * WIDTH), THREADS, 0, call->stream,
+           tensor_as<T>(call->d_in[FROZEN_BATCH_NORM_X]), tensor_as<T>(call->d_out[0]),
+           p->relu ? tensor_as<T>(call->out[0]) : nullptr, make_scale(call), row_count_of(x),
            tensor_row_size(x), (int)x->shape[3], call->accumulate[FROZEN_BATCH_NORM_X]);
 }
 
 void forward(const op_call *call) {
     const tensor *x = call->in[FROZEN_BATCH_NORM_X];
     if (tensor_count(x) == 0) return;
-    bool wide = is_packable(tensor_f32(x), x->shape[3]) && is_packable(tensor_f32(call->out[0]), 0);
-    wide ? launch_forward<vector_width<float>>(call) : launch_forward<1>(call);
+    dispatch_real(x->type, [&](auto zero) {
+        using T = decltype(zero);
+        bool wide = is_packable(tensor_as<T>(x), x->shape[3]) && is_packable(tensor_as<T>(call->out[0]), 0);
+        wide ? launch_forward<vector_width<T>, T>(call) : launch_forward<1, T>(call);
+    });
 }
 
 void backward(const op_call *call) {
     const tensor *x = call->in[FROZEN_BATCH_NORM_X], *d_x = call->d_in[FROZEN_BATCH_NORM_X];
     if (!d_x || tensor_count(x) == 0) return;
-    bool wide = is_packable(tensor_f32(d_x), x->shape[3]) && is_packable(tensor_f32(call->d_out[0]), 0) &&
-                is_packable(tensor_f32(call->out[0]), 0);
-    wide ? launch_backward<vector_width<float>>(call) : launch_backward<1>(call);
+    dispatch_real(x->type, [&](auto zero) {
+        using T = decltype(zero);
+        bool wide = is_packable(tensor_as<T>(d_x), x->shape[3]) &&
+                    is_packable(tensor_as<T>(call->d_out[0]), 0) &&
+                    is_packable(tensor_as<T>(call->out[0]), 0);
+        wide ? launch_backward<vector_width<T>, T>(call) : launch_backward<1, T>(call);
+    });
 }
 
 const op_kernel vectors = {"cuda_vectors", forward, backward, scratch_bytes};

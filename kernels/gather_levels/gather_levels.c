@@ -91,6 +91,7 @@ const op_def gather_levels_op = {
     .input_names = {"index", "map0", "map1", "map2", "map3", "map4"},
     .output_names = {"y"},
     .input_types = {DTYPE_I32, DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 62u, /* every map */
     .optional_inputs = 0x3C,
     .differentiable = 0x3E,
     .backward_reads_inputs = 1u << GATHER_INDEX,

@@ -17,7 +17,8 @@ static status group_norm_infer(op_call *call) {
         RETURN_IF_ERROR(op_expect_dims_equal(call, i, 0, GROUP_NORM_X, 3));
     }
     op_describe_output(call, GROUP_NORM_Y, x->type, 4, x->shape, x->rows);
-    op_describe_output(call, GROUP_NORM_SAVED, x->type, 3, (int64_t[]){x->shape[0], 3, p->groups}, x->rows);
+    op_describe_output(call, GROUP_NORM_SAVED, op_real_type(call), 3, (int64_t[]){x->shape[0], 3, p->groups},
+                       x->rows);
     return STATUS_OK;
 }
 
@@ -67,6 +68,7 @@ const op_def group_norm_op = {
     .input_names = {"x", "weight", "bias"},
     .output_names = {"y", "saved_statistics"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << GROUP_NORM_X,
     .differentiable = 1u << GROUP_NORM_X | 1u << GROUP_NORM_WEIGHT | 1u << GROUP_NORM_BIAS,
     .backward_reads_inputs = 1u << GROUP_NORM_X | 1u << GROUP_NORM_WEIGHT,
     .backward_reads_outputs = 1u << GROUP_NORM_Y | 1u << GROUP_NORM_SAVED,

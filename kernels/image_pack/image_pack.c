@@ -48,7 +48,7 @@ static status infer_batch(op_call *call) {
     if (p->canvas_width < 1 || p->canvas_width > IMAGE_PACK_MAX_SIDE)
         return op_bad_attr(call, "canvas_width", "1 to 65536");
     int64_t shape[4] = {call->in[IMAGE_PACK_TABLE]->shape[0], p->canvas_height, p->canvas_width, 3};
-    op_describe_output(call, 0, DTYPE_F32, 4, shape, NULL);
+    op_describe_output(call, 0, call->storage, 4, shape, NULL);
     return STATUS_OK;
 }
 
@@ -66,7 +66,7 @@ static status image_pack_infer(op_call *call) {
                              (long long)image->shape[1], (long long)image->shape[0], IMAGE_PACK_MAX_SIDE);
     if (p->height < 1 || p->height > IMAGE_PACK_MAX_SIDE) return op_bad_attr(call, "height", "1 to 65536");
     if (p->width < 1 || p->width > IMAGE_PACK_MAX_SIDE) return op_bad_attr(call, "width", "1 to 65536");
-    op_describe_output(call, 0, DTYPE_F32, 3, (int64_t[]){p->height, p->width, 3}, NULL);
+    op_describe_output(call, 0, call->storage, 3, (int64_t[]){p->height, p->width, 3}, NULL);
     return STATUS_OK;
 }
 
@@ -165,6 +165,7 @@ const op_def image_pack_op = {
     .input_names = {"image", "table"},
     .output_names = {"y"},
     .input_types = {DTYPE_U8, DTYPE_I32},
+    .makes_half = true,
     .optional_inputs = 1u << IMAGE_PACK_TABLE,
     .shares_gradient = -1,
     .params_size = sizeof(image_pack_params),

@@ -13,8 +13,8 @@ static status linear_infer(op_call *call) {
         RETURN_IF_ERROR(op_expect_rank(call, LINEAR_BIAS, 1));
         RETURN_IF_ERROR(op_expect_dims_equal(call, LINEAR_BIAS, 0, LINEAR_WEIGHT, 0));
     }
-    op_describe_output(call, 0, x->type, 2, (int64_t[]){x->shape[0], call->in[LINEAR_WEIGHT]->shape[0]},
-                       x->rows);
+    op_describe_output(call, 0, p->f32_output ? op_real_type(call) : x->type, 2,
+                       (int64_t[]){x->shape[0], call->in[LINEAR_WEIGHT]->shape[0]}, x->rows);
     return STATUS_OK;
 }
 
@@ -28,9 +28,12 @@ static const op_attr linear_attrs[] = {
 };
 
 static const linear_params plain = {.relu = false}, with_relu = {.relu = true},
-                           flattening = {.flatten = true};
+                           flattening = {.flatten = true}, scores = {.f32_output = true};
 
 static const op_case linear_cases[] = {
+    {.name = "f32_scores",
+     .params = &scores,
+     .in = {OP_IN(NORMAL, 0, 1, 6, 16), OP_IN(NORMAL, 0, 1, 5, 16), OP_IN(NORMAL, 0, 1, 5)}},
     {.name = "odd_sizes",
      .params = &plain,
      .in = {OP_IN(NORMAL, 0, 1, 5, 7), OP_IN(NORMAL, 0, 1, 3, 7), OP_IN(NORMAL, 0, 1, 3)}},
@@ -67,6 +70,7 @@ const op_def linear_op = {
     .input_names = {"x", "weight", "bias"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << LINEAR_X | 1u << LINEAR_WEIGHT,
     .optional_inputs = 1u << LINEAR_BIAS,
     .differentiable = 1u << LINEAR_X | 1u << LINEAR_WEIGHT | 1u << LINEAR_BIAS,
     .backward_reads_inputs = 1u << LINEAR_X | 1u << LINEAR_WEIGHT,

@@ -17,7 +17,8 @@ struct tape;
 
 typedef struct linear_params {
     bool relu;
-    bool flatten; /* accept x of any rank >= 2, e.g. pooled maps [N,P,P,C] */
+    bool flatten;    /* accept x of any rank >= 2, e.g. pooled maps [N,P,P,C] */
+    bool f32_output; /* y is F32 also where x has 16 bits */
 } linear_params;
 
 enum { LINEAR_X, LINEAR_WEIGHT, LINEAR_BIAS };

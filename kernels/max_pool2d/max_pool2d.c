@@ -62,6 +62,7 @@ const op_def max_pool2d_op = {
     .input_names = {"x"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32},
+    .half_inputs = 1u << MAX_POOL2D_X,
     .differentiable = 1u << MAX_POOL2D_X,
     .backward_reads_inputs = 1u << MAX_POOL2D_X,
     .shares_gradient = -1,

@@ -127,6 +127,7 @@ const op_def roi_align_op = {
     .input_names = {"x", "rois"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << ROI_ALIGN_X,
     .differentiable = 1u << ROI_ALIGN_X,
     .backward_reads_inputs = 1u << ROI_ALIGN_ROIS,
     .shares_gradient = -1,

@@ -108,6 +108,8 @@ const op_def roi_align_fpn_op = {
     .input_names = {"p2", "p3", "p4", "p5", "rois"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs =
+        1u << ROI_ALIGN_FPN_P2 | 1u << ROI_ALIGN_FPN_P3 | 1u << ROI_ALIGN_FPN_P4 | 1u << ROI_ALIGN_FPN_P5,
     .differentiable = (1u << ROI_LEVELS) - 1,
     .backward_reads_inputs = 1u << ROI_ALIGN_FPN_ROIS,
     .shares_gradient = -1,

@@ -81,6 +81,7 @@ const op_def roi_pool_op = {
     .input_names = {"x", "rois"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << ROI_POOL_X,
     .differentiable = 1u << ROI_POOL_X,
     .backward_reads_inputs = 1u << ROI_POOL_X | 1u << ROI_POOL_ROIS,
     .shares_gradient = -1,

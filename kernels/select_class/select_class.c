@@ -58,6 +58,7 @@ const op_def select_class_op = {
     .input_names = {"x", "labels"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_I32},
+    .half_inputs = 1u << SELECT_X,
     .differentiable = 1u << SELECT_X,
     .backward_reads_inputs = 1u << SELECT_LABELS,
     .shares_gradient = -1,

@@ -4,7 +4,7 @@
 
 static status sigmoid_infer(op_call *call) {
     const tensor *x = call->in[0];
-    op_describe_output(call, 0, x->type, x->rank, x->shape, x->rows);
+    op_describe_output(call, 0, op_real_type(call), x->rank, x->shape, x->rows);
     return STATUS_OK;
 }
 
@@ -30,6 +30,7 @@ const op_def sigmoid_op = {
     .input_names = {"x"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32},
+    .half_inputs = 1u,
     .differentiable = 1u,
     .backward_reads_outputs = 1u,
     .shares_gradient = -1,

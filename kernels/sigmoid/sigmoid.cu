@@ -16,14 +16,21 @@ struct sigmoid_gradient {
 };
 
 void forward(const op_call *call) {
-    elementwise<1, float>(call, tensor_f32(call->out[0]), tensor_f32(call->in[0]), nullptr, call->in[0],
-                          false, sigmoid_value());
+    const tensor *x = call->in[0];
+    dispatch_real(x->type, [&](auto zero) {
+        using T = decltype(zero);
+        elementwise<1>(call, tensor_f32(call->out[0]), tensor_as<T>(x), (const T *)nullptr, x, false,
+                       sigmoid_value());
+    });
 }
 
 void backward(const op_call *call) {
     if (!call->d_in[0]) return;
-    elementwise<2, float>(call, tensor_f32(call->d_in[0]), tensor_f32(call->d_out[0]),
-                          tensor_f32(call->out[0]), call->in[0], call->accumulate[0], sigmoid_gradient());
+    dispatch_real(call->d_in[0]->type, [&](auto zero) {
+        using T = decltype(zero);
+        elementwise<2>(call, tensor_as<T>(call->d_in[0]), tensor_f32(call->d_out[0]),
+                       tensor_f32(call->out[0]), call->in[0], call->accumulate[0], sigmoid_gradient());
+    });
 }
 
 const op_kernel vectors = {"cuda_vectors", forward, backward, nullptr};

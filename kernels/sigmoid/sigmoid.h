@@ -1,4 +1,4 @@
-/* sigmoid: y = 1 / (1 + exp(-x)), element by element; rows kept. Backward: d_x = d_y y (1 - y). */
+/* sigmoid: y = 1 / (1 + exp(-x)), element by element; rows kept; y is F32 whatever x is. Backward: d_x = d_y y (1 - y). */
 #ifndef KERNELS_SIGMOID_SIGMOID_H
 #define KERNELS_SIGMOID_SIGMOID_H
 

@@ -85,6 +85,7 @@ const op_def sigmoid_bce_op = {
     .input_names = {"logits", "targets", "weights", "count"},
     .output_names = {"loss"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << SIGMOID_BCE_LOGITS,
     .optional_inputs = 1u << SIGMOID_BCE_WEIGHTS | 1u << SIGMOID_BCE_COUNT,
     .differentiable = 1u << SIGMOID_BCE_LOGITS,
     .backward_reads_inputs = 1u << SIGMOID_BCE_LOGITS | 1u << SIGMOID_BCE_TARGETS |

@@ -87,6 +87,7 @@ const op_def smooth_l1_op = {
     .input_names = {"pred", "target", "weights", "count"},
     .output_names = {"loss"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << SMOOTH_L1_PRED,
     .optional_inputs = 1u << SMOOTH_L1_COUNT,
     .differentiable = 1u << SMOOTH_L1_PRED,
     .backward_reads_inputs =

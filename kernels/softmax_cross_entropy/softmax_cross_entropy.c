@@ -88,6 +88,7 @@ const op_def softmax_cross_entropy_op = {
     .input_names = {"logits", "labels", "count"},
     .output_names = {"loss"},
     .input_types = {DTYPE_F32, DTYPE_I32, DTYPE_F32},
+    .half_inputs = 1u << SOFTMAX_CROSS_ENTROPY_LOGITS,
     .optional_inputs = 1u << SOFTMAX_CROSS_ENTROPY_COUNT,
     .differentiable = 1u << SOFTMAX_CROSS_ENTROPY_LOGITS,
     .backward_reads_inputs = 1u << SOFTMAX_CROSS_ENTROPY_LOGITS | 1u << SOFTMAX_CROSS_ENTROPY_LABELS |

@@ -48,11 +48,10 @@ template <class T> struct softmax_row {
     }
 };
 
-softmax_row<float> row_of(const op_call *call) {
+template <class T> softmax_row<T> row_of(const op_call *call) {
     const tensor *logits = call->in[SOFTMAX_CROSS_ENTROPY_LOGITS];
-    const tensor *d_logits = call->d_in[SOFTMAX_CROSS_ENTROPY_LOGITS];
-    return {tensor_f32(logits), tensor_i32(call->in[SOFTMAX_CROSS_ENTROPY_LABELS]),
-            d_logits ? tensor_f32(d_logits) : nullptr, (int)logits->shape[1],
+    return {tensor_as<T>(logits), tensor_i32(call->in[SOFTMAX_CROSS_ENTROPY_LABELS]),
+            tensor_as<T>(call->d_in[SOFTMAX_CROSS_ENTROPY_LOGITS]), (int)logits->shape[1],
             call->accumulate[SOFTMAX_CROSS_ENTROPY_LOGITS]};
 }
 
@@ -61,11 +60,17 @@ double normalizer_of(const op_call *call) {
 }
 
 void forward(const op_call *call) {
-    loss_rows_cuda_forward(call, normalizer_of(call), SOFTMAX_CROSS_ENTROPY_COUNT, row_of(call));
+    dispatch_real(op_storage_type(call), [&](auto zero) {
+        loss_rows_cuda_forward(call, normalizer_of(call), SOFTMAX_CROSS_ENTROPY_COUNT,
+                               row_of<decltype(zero)>(call));
+    });
 }
 
 void backward(const op_call *call) {
-    loss_rows_cuda_backward(call, normalizer_of(call), SOFTMAX_CROSS_ENTROPY_COUNT, row_of(call));
+    dispatch_real(op_storage_type(call), [&](auto zero) {
+        loss_rows_cuda_backward(call, normalizer_of(call), SOFTMAX_CROSS_ENTROPY_COUNT,
+                                row_of<decltype(zero)>(call));
+    });
 }
 
 const op_kernel warp_rows = {"cuda_warp_rows", forward, backward, loss_rows_cuda_scratch};

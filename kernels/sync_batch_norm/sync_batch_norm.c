@@ -14,9 +14,9 @@ static status sync_batch_norm_infer(op_call *call) {
     const tensor *x = call->in[SYNC_BATCH_NORM_X];
     int64_t channels = x->shape[3];
     op_describe_output(call, SYNC_BATCH_NORM_Y, x->type, 4, x->shape, x->rows);
-    op_describe_output(call, SYNC_BATCH_NORM_NEW_MEAN, x->type, 1, &channels, NULL);
-    op_describe_output(call, SYNC_BATCH_NORM_NEW_VAR, x->type, 1, &channels, NULL);
-    op_describe_output(call, SYNC_BATCH_NORM_SAVED, x->type, 2, (int64_t[]){3, channels}, NULL);
+    op_describe_output(call, SYNC_BATCH_NORM_NEW_MEAN, op_real_type(call), 1, &channels, NULL);
+    op_describe_output(call, SYNC_BATCH_NORM_NEW_VAR, op_real_type(call), 1, &channels, NULL);
+    op_describe_output(call, SYNC_BATCH_NORM_SAVED, op_real_type(call), 2, (int64_t[]){3, channels}, NULL);
     return STATUS_OK;
 }
 
@@ -69,6 +69,7 @@ const op_def sync_batch_norm_op = {
     .input_names = {"x", "weight", "bias", "running_mean", "running_var"},
     .output_names = {"y", "new_running_mean", "new_running_var", "saved_statistics"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << SYNC_BATCH_NORM_X,
     .differentiable = 1u << SYNC_BATCH_NORM_X | 1u << SYNC_BATCH_NORM_WEIGHT | 1u << SYNC_BATCH_NORM_BIAS,
     .backward_reads_inputs = 1u << SYNC_BATCH_NORM_X | 1u << SYNC_BATCH_NORM_WEIGHT,
     .backward_reads_outputs = 1u << SYNC_BATCH_NORM_Y | 1u << SYNC_BATCH_NORM_SAVED,

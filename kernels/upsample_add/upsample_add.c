@@ -34,6 +34,7 @@ const op_def upsample_add_op = {
     .input_names = {"top", "lateral"},
     .output_names = {"y"},
     .input_types = {DTYPE_F32, DTYPE_F32},
+    .half_inputs = 1u << UPSAMPLE_ADD_TOP | 1u << UPSAMPLE_ADD_LATERAL,
     .differentiable = 1u << UPSAMPLE_ADD_TOP | 1u << UPSAMPLE_ADD_LATERAL,
     .shares_gradient = UPSAMPLE_ADD_LATERAL,
     .infer = upsample_add_infer,

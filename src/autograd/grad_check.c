@@ -17,11 +17,12 @@ enum { MAX_DIFFERENCES = 160 }; /* elements of one input that finite differences
 typedef struct checker {
     const op_def *op;
     const op_case *test_case;
+    dtype storage; /* of the narrow trial's half inputs */
     FILE *report;
     const op_kernel *const *kernels;     /* to check, NULL behind the last */
     bool whole;                          /* check the double reference, too */
     void (*vary)(int round);             /* 0, 1, 2: what must not change a bit */
-    op_trial *wide, *narrow;             /* f64 and f32 */
+    op_trial *wide, *narrow;             /* f64; f32 or 16 bits */
     tensor expected_out[OP_MAX_OUTPUTS]; /* of the double reference */
     tensor expected_d_in[OP_MAX_INPUTS]; /* of the request that is being checked */
     int failures;
@@ -30,8 +31,8 @@ typedef struct checker {
 
 static void report_line(checker *c, const char *kernel, const char *what, const char *detail) {
     c->failures++;
-    fprintf(c->report, "%s, case %s, kernel %s: %s: %s\n", c->op->name, c->test_case->name, kernel, what,
-            detail);
+    fprintf(c->report, "%s, case %s, %s, kernel %s: %s: %s\n", c->op->name, c->test_case->name,
+            dtype_name(c->storage), kernel, what, detail);
 }
 
 static void report_difference(checker *c, const char *kernel, const char *what, const char *name,
@@ -63,10 +64,17 @@ static bool is_integer(dtype type) {
     return type == DTYPE_I32 || type == DTYPE_U8;
 }
 
+/* Distance of two neighbouring 16-bit floats, relative; 0 for wider types. */
+static double unit_of(dtype type) {
+    return type == DTYPE_BF16 ? 0x1p-7 : type == DTYPE_F16 ? 0x1p-10 : 0;
+}
+
 static void compare(checker *c, const op_kernel *kernel, const char *what, const tensor *actual,
                     const tensor *expected) {
     bool wide = actual->type == DTYPE_F64, exact = is_integer(actual->type);
     double atol = exact ? 0 : wide ? f64_atol : c->op->atol, rtol = exact ? 0 : wide ? f64_rtol : c->op->rtol;
+    atol += unit_of(actual->type) / 8; /* a 16-bit sum of a few terms; results of cases are of size 1 */
+    rtol += unit_of(actual->type);
     tensor_difference d = tensor_compare(actual, expected, tensor_valid_rows(actual), atol, rtol);
     if (!wide && d.share > c->worst_share) c->worst_share = d.share;
     if (d.bad > 0) report_difference(c, kernel->name, what, actual->name, &d);
@@ -91,7 +99,7 @@ static void check_gradients(checker *c, op_trial *t, const op_kernel *kernel, co
         tensor expected = copy_tensor(&c->expected_d_in[i]), actual = *t->call.d_in[i];
         int64_t count = tensor_valid_rows(&expected) * tensor_row_size(&expected);
         for (int64_t e = 0; e < count && t->call.accumulate[i]; e++)
-            tensor_set(&expected, e, tensor_get(&expected, e) + op_trial_base(i, e));
+            tensor_set(&expected, e, tensor_get(&expected, e) + op_trial_base(t, i, e));
         char name[64];
         snprintf(name, sizeof name, "d_%s", t->in[i].name);
         actual.name = name;
@@ -176,7 +184,7 @@ static double central_difference(checker *c, int input, int64_t index, double st
         if (!(arrived >> i & 1u)) continue;
         int64_t count = tensor_valid_rows(&t->out[i]) * tensor_row_size(&t->out[i]);
         for (int64_t e = 0; e < count; e++)
-            sum += op_trial_d_out(i, e) * (tensor_get(&t->out[i], e) - tensor_get(&before[i], e));
+            sum += op_trial_d_out(t, i, e) * (tensor_get(&t->out[i], e) - tensor_get(&before[i], e));
     }
     *element = kept;
     drop_tensors(before, OP_MAX_OUTPUTS);
@@ -257,8 +265,8 @@ static void check_all(checker *c) {
 static void check_case(checker *c, const op_case *test_case) {
     c->test_case = test_case;
     thread_pool_start(1);
-    status s = op_trial_new(&c->wide, c->op, test_case, DTYPE_F64);
-    if (s == STATUS_OK) s = op_trial_new(&c->narrow, c->op, test_case, DTYPE_F32);
+    status s = op_trial_new(&c->narrow, c->op, test_case, c->storage);
+    if (s == STATUS_OK) s = op_trial_new_wide(&c->wide, c->narrow);
     if (s == STATUS_OK)
         check_all(c);
     else
@@ -293,9 +301,14 @@ int grad_check_op(const op_def *op, FILE *report) {
 
 int grad_check_kernels(const op_def *op, const op_kernel *const *kernels, void (*vary)(int round),
                        FILE *report) {
-    checker c = {.op = op, .report = report, .kernels = kernels, .vary = vary};
-    for (int i = 0; i < op->n_cases; i++) check_case(&c, &op->cases[i]);
-    fprintf(report, "%s: %d cases, %d failures, %.3g of the tolerance used\n", op->name, op->n_cases,
-            c.failures, c.worst_share);
-    return c.failures;
+    static const dtype storages[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    int failures = 0;
+    for (int k = 0; k < (op_has_half(op) ? 3 : 1); k++) {
+        checker c = {.op = op, .storage = storages[k], .report = report, .kernels = kernels, .vary = vary};
+        for (int i = 0; i < op->n_cases; i++) check_case(&c, &op->cases[i]);
+        fprintf(report, "%s: %s, %d cases, %d failures, %.3g of the tolerance used\n", op->name,
+                dtype_name(c.storage), op->n_cases, c.failures, c.worst_share);
+        failures += c.failures;
+    }
+    return failures;
 }

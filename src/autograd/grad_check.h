@@ -23,7 +23,7 @@ int grad_check_case(const op_def *op, const op_case *test_case, FILE *report);
 int grad_check_op(const op_def *op, FILE *report);
 
 /* The same for kernels that are not in the op's table (another device's), NULL behind the last; the op's own kernels and its
- * double reference are taken as right. vary(round) is called before each of three rounds (0, 1, 2) whose results must be
+ * double reference are taken as right. Ops with 16-bit inputs or outputs (op_has_half) are checked as F32, BF16 and F16. vary(round) is called before each of three rounds (0, 1, 2) whose results must be
  * equal bit for bit: it changes the order in which the kernel's parts run. NULL: this is not checked. */
 int grad_check_kernels(const op_def *op, const op_kernel *const *kernels, void (*vary)(int round),
                        FILE *report);

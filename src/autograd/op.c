@@ -56,15 +56,36 @@ void op_describe_output(op_call *call, int index, dtype type, int rank, const in
     t->rows = rows;
 }
 
+static bool is_real(dtype type) {
+    return type == DTYPE_F32 || type == DTYPE_F64 || dtype_is_half(type);
+}
+
 dtype op_real_type(const op_call *call) {
     for (int i = 0; i < call->op->n_inputs; i++)
-        if (call->in[i] && call->op->input_types[i] == DTYPE_F32) return call->in[i]->type;
+        if (call->in[i] && call->op->input_types[i] == DTYPE_F32)
+            return call->in[i]->type == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
     return DTYPE_F32;
+}
+
+dtype op_storage_type(const op_call *call) {
+    for (int i = 0; i < call->op->n_inputs; i++)
+        if (call->in[i] && call->op->half_inputs >> i & 1u && is_real(call->in[i]->type))
+            return call->in[i]->type;
+    return op_real_type(call);
+}
+
+bool op_has_half(const op_def *op) {
+    return op->half_inputs || op->makes_half;
+}
+
+static dtype expected_type(const op_call *call, int input) {
+    const op_def *op = call->op;
+    if (op->input_types[input] != DTYPE_F32) return op->input_types[input];
+    return op->half_inputs >> input & 1u ? op_storage_type(call) : op_real_type(call);
 }
 
 status op_infer(op_call *call) {
     const op_def *op = call->op;
-    dtype real = op_real_type(call);
     for (int i = 0; i < op->n_inputs; i++) {
         const tensor *t = call->in[i];
         if (!t) {
@@ -72,11 +93,10 @@ status op_infer(op_call *call) {
             return error_set(STATUS_DATA, "add the tensor", "%s: tensor %s is missing", op->name,
                              op->input_names[i]);
         }
-        dtype want = op->input_types[i] == DTYPE_F32 ? real : op->input_types[i];
+        dtype want = expected_type(call, i);
         if (t->type != want)
             return error_set(STATUS_DATA, "convert the tensor", "%s: tensor %s has type %s, expected %s",
-                             op->name, op->input_names[i], dtype_name(t->type),
-                             dtype_name(op->input_types[i]));
+                             op->name, op->input_names[i], dtype_name(t->type), dtype_name(want));
     }
     for (int i = 0; i < op->n_outputs; i++) call->out[i]->name = op->output_names[i];
     return op->infer(call);
@@ -89,5 +109,7 @@ unsigned op_backward_reads_outputs(const op_call *call) {
 }
 
 const op_kernel *op_cpu_kernel(const op_call *call) {
+    CHECK(!dtype_is_half(op_storage_type(call)) && !dtype_is_half(call->storage),
+          "op %s: the CPU has no kernels for 16-bit floats", call->op->name);
     return op_real_type(call) == DTYPE_F64 ? call->op->reference_f64 : call->op->cpu;
 }

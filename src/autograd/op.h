@@ -22,10 +22,13 @@ typedef struct op_call {
     /* Backward only. d_out[i] NULL: no gradient arrived (count it as zero). A kernel may overwrite d_out
      * (e.g. apply the ReLU mask in place): nobody reads it afterwards. d_in[i] NULL: that gradient is not
      * wanted. Otherwise the kernel writes every valid row of d_in[i]; where accumulate[i] is set it adds to
-     * what is there instead. */
+     * what is there instead. d_in[i] has the type of in[i]; but that of a parameter has the type of the gradient buffer,
+     * which is 16 bits wide where activations are. */
     tensor *d_in[OP_MAX_INPUTS];
     tensor *d_out[OP_MAX_OUTPUTS];
     bool accumulate[OP_MAX_INPUTS];
+    /* What activations are stored as that no half input decides (the packed image, folded weights): F32, BF16 or F16. */
+    dtype storage;
     void *scratch; /* scratch_bytes() bytes, 64-byte aligned, uninitialised; NULL when that is 0 */
     struct device_stream *stream;
     struct comm *comm; /* ranks for ops that reduce over them; NULL: one rank */
@@ -81,7 +84,11 @@ typedef struct op_def {
     const char *output_names[OP_MAX_OUTPUTS];
     dtype input_types[OP_MAX_INPUTS]; /* F32 stands for "real": F64 in the double build of the reference */
     unsigned optional_inputs;         /* bit mask */
-    unsigned differentiable;          /* bit mask of inputs that get gradients; 0: the op has no gradient */
+    /* Bit mask of real inputs that may be BF16 or F16 instead (activations, weights), all of those present the same. Only
+     * kernels of a GPU take them. The other real inputs stay F32. */
+    unsigned half_inputs;
+    bool makes_half;         /* no input decides an output's type, op_call.storage does */
+    unsigned differentiable; /* bit mask of inputs that get gradients; 0: the op has no gradient */
     /* Bit masks: what must be kept for backward; everything else is dropped. */
     unsigned backward_reads_inputs, backward_reads_outputs;
     /* Optional: whether backward reads no output with these params (no ReLU, so no mask). */
@@ -130,8 +137,14 @@ unsigned op_backward_reads_outputs(const op_call *call);
 /* Kernel that runs on the CPU for this call's real type. */
 const op_kernel *op_cpu_kernel(const op_call *call);
 
-/* Real type of a call: type of its first real input that is present; F32 if it has none. */
+/* F64 in the double build of the reference, else F32: what a call computes, and outputs that are never stored in 16 bits. */
 dtype op_real_type(const op_call *call);
+
+/* Type of the call's half_inputs; F32 (F64) if it has none. */
+dtype op_storage_type(const op_call *call);
+
+/* Whether the op has inputs or outputs of 16 bits. */
+bool op_has_half(const op_def *op);
 
 /* The list of kernels/ops.def. */
 int op_count(void);

@@ -45,7 +45,7 @@ static bool guarded_intact(const guarded_block *g) {
 }
 
 static bool is_real(dtype type) {
-    return type == DTYPE_F32 || type == DTYPE_F64;
+    return type == DTYPE_F32 || type == DTYPE_F64 || dtype_is_half(type);
 }
 
 static void poison_from(tensor *t, int64_t first) {
@@ -81,14 +81,18 @@ static double random_value(const op_case_input *in, const philox_key *key, uint6
     CHECK(false, "fill %d", (int)in->fill);
 }
 
-static void make_inputs(op_trial *t, dtype real) {
+static dtype input_type(const op_def *op, int i, dtype storage) {
+    if (op->input_types[i] != DTYPE_F32) return op->input_types[i];
+    return storage == DTYPE_F64 || op->half_inputs >> i & 1u ? storage : DTYPE_F32;
+}
+
+static void make_inputs(op_trial *t, dtype storage) {
     const op_def *op = t->call.op;
     const op_case *c = t->test_case;
     for (int i = 0; i < op->n_inputs; i++) {
         const op_case_input *in = &c->in[i];
         if (!in->present) continue;
-        dtype type = op->input_types[i] == DTYPE_F32 ? real : op->input_types[i];
-        t->in[i] = tensor_make(op->input_names[i], type, in->rank, in->shape, NULL);
+        t->in[i] = tensor_make(op->input_names[i], input_type(op, i, storage), in->rank, in->shape, NULL);
         t->in_memory[i] = guarded_alloc(tensor_bytes(&t->in[i]));
         t->in[i].data = guarded_data(&t->in_memory[i]);
         t->call.in[i] = &t->in[i];
@@ -119,7 +123,7 @@ static void fill_inputs(op_trial *t) {
 static void save_inputs(op_trial *t, const op_trial *from) {
     for (int i = 0; i < t->call.op->n_inputs; i++) {
         if (!t->call.in[i]) continue;
-        if (from) { /* the prepared f32 numbers, in this trial's type */
+        if (from) { /* the prepared numbers, in this trial's type */
             int64_t valid = tensor_valid_rows(&t->in[i]) * tensor_row_size(&t->in[i]);
             for (int64_t e = 0; e < valid; e++) tensor_set(&t->in[i], e, tensor_get(&from->in[i], e));
             poison_from(&t->in[i], valid);
@@ -143,36 +147,41 @@ static void make_outputs(op_trial *t) {
     for (int i = 0; i < op->n_inputs; i++) {
         if (!t->call.in[i] || !(op->differentiable >> i & 1u)) continue;
         t->d_in[i] = t->in[i];
-        t->d_in_memory[i] = guarded_alloc(tensor_bytes(&t->in[i]));
+        if (dtype_is_half(t->call.storage)) t->d_in[i].type = t->call.storage;
+        t->d_in_memory[i] = guarded_alloc(tensor_bytes(&t->d_in[i]));
         t->d_in[i].data = guarded_data(&t->d_in_memory[i]);
     }
 }
 
-status op_trial_new(op_trial **out, const op_def *op, const op_case *test_case, dtype real) {
-    op_trial *t = calloc(1, sizeof *t), *narrow = NULL;
+static status make_trial(op_trial **out, const op_def *op, const op_case *test_case, dtype storage,
+                         const op_trial *numbers) {
+    op_trial *t = calloc(1, sizeof *t);
     CHECK(t, "no memory for a test case");
     t->call.op = op;
     t->call.params = test_case->params;
+    t->call.storage = numbers ? DTYPE_F32 : storage;
     t->test_case = test_case;
+    t->numbers = numbers;
     for (int i = 0; i < op->n_outputs; i++) t->call.out[i] = &t->out[i];
-    make_inputs(t, real);
-    status s = STATUS_OK;
-    if (real == DTYPE_F64)
-        s = op_trial_new(&narrow, op, test_case, DTYPE_F32);
-    else
-        fill_inputs(t);
-    if (s == STATUS_OK) {
-        save_inputs(t, narrow);
-        s = op_infer(&t->call);
-    }
+    make_inputs(t, storage);
+    if (!numbers) fill_inputs(t);
+    save_inputs(t, numbers);
+    status s = op_infer(&t->call);
     if (s == STATUS_OK && op->validate) s = op->validate(&t->call);
     if (s == STATUS_OK) make_outputs(t);
-    op_trial_free(narrow);
     if (s != STATUS_OK)
         op_trial_free(t);
     else
         *out = t;
     return s;
+}
+
+status op_trial_new(op_trial **out, const op_def *op, const op_case *test_case, dtype storage) {
+    return make_trial(out, op, test_case, storage, NULL);
+}
+
+status op_trial_new_wide(op_trial **out, const op_trial *narrow) {
+    return make_trial(out, narrow->call.op, narrow->test_case, DTYPE_F64, narrow);
 }
 
 void op_trial_free(op_trial *t) {
@@ -212,14 +221,24 @@ void op_trial_forward(op_trial *t, const op_kernel *kernel) {
     kernel->forward(&t->call);
 }
 
-double op_trial_base(int input, int64_t index) {
-    philox_key key = {.seed = 7, PHILOX_TEST, (uint32_t)input, 1};
-    return philox_normal(&key, (uint64_t)index);
+static double rounded(double value, dtype type) {
+    uint64_t memory;
+    tensor one = tensor_make("one", type, 0, NULL, &memory);
+    tensor_set(&one, 0, value);
+    return tensor_get(&one, 0);
 }
 
-double op_trial_d_out(int output, int64_t index) {
-    philox_key key = {.seed = 7, PHILOX_TEST, (uint32_t)output, 2};
-    return philox_normal(&key, (uint64_t)index);
+static double number(int which, int64_t index, uint64_t purpose, dtype type) {
+    philox_key key = {.seed = 7, PHILOX_TEST, (uint32_t)which, purpose};
+    return rounded((double)philox_normal(&key, (uint64_t)index), type);
+}
+
+double op_trial_base(const op_trial *t, int input, int64_t index) {
+    return number(input, index, 1, (t->numbers ? t->numbers : t)->d_in[input].type);
+}
+
+double op_trial_d_out(const op_trial *t, int output, int64_t index) {
+    return number(output, index, 2, (t->numbers ? t->numbers : t)->d_out[output].type);
 }
 
 unsigned op_trial_gradient_outputs(const op_trial *t) {
@@ -236,7 +255,7 @@ static void request_gradients(op_trial *t, const op_trial_request *request) {
         if (!(request->arrived >> i & 1u)) continue;
         t->call.d_out[i] = &t->d_out[i];
         int64_t valid = tensor_valid_rows(&t->out[i]) * tensor_row_size(&t->out[i]);
-        for (int64_t e = 0; e < valid; e++) tensor_set(&t->d_out[i], e, op_trial_d_out(i, e));
+        for (int64_t e = 0; e < valid; e++) tensor_set(&t->d_out[i], e, op_trial_d_out(t, i, e));
         poison_from(&t->d_out[i], valid);
     }
     for (int i = 0; i < op->n_inputs; i++) {
@@ -250,7 +269,7 @@ static void request_gradients(op_trial *t, const op_trial_request *request) {
         poison_from(&t->d_in[i], 0);
         int64_t valid = tensor_valid_rows(&t->in[i]) * tensor_row_size(&t->in[i]);
         for (int64_t e = 0; e < valid && request->accumulate; e++)
-            tensor_set(&t->d_in[i], e, op_trial_base(i, e));
+            tensor_set(&t->d_in[i], e, op_trial_base(t, i, e));
     }
 }
 

@@ -2,7 +2,7 @@
  * kernel has to write poisoned with NaN first, everything it may not read poisoned as well. grad_check
  * stands on it.
  *
- * Inputs are a function of op, case and input number (Philox). They are made as f32; the f64 trial holds the
+ * Inputs are a function of op, case and input number (Philox), rounded to what they are stored as; the f64 trial holds the
  * same numbers, so results differ by the kernel's arithmetic only. */
 #ifndef AUTOGRAD_OP_TRIAL_H
 #define AUTOGRAD_OP_TRIAL_H
@@ -17,6 +17,7 @@ typedef struct guarded_block {
 typedef struct op_trial {
     op_call call; /* points into the tensors below: a trial does not move */
     const op_case *test_case;
+    const struct op_trial *numbers; /* whose rounding this one's gradients take; NULL: its own */
     tensor in[OP_MAX_INPUTS], out[OP_MAX_OUTPUTS], d_in[OP_MAX_INPUTS], d_out[OP_MAX_OUTPUTS], rows;
     guarded_block in_memory[OP_MAX_INPUTS], out_memory[OP_MAX_OUTPUTS], d_in_memory[OP_MAX_INPUTS],
         d_out_memory[OP_MAX_OUTPUTS], scratch_memory;
@@ -32,9 +33,11 @@ typedef struct op_trial_request {
     bool share_gradient; /* give d_in[shares_gradient] the memory of d_out[0] */
 } op_trial_request;
 
-/* An f32 trial, or (real = DTYPE_F64) an f64 one with the same numbers. Fails if the op's shape rule refuses
- * the case. */
-status op_trial_new(op_trial **out, const op_def *op, const op_case *test_case, dtype real);
+/* A trial whose half inputs and gradients are stored as F32, BF16 or F16. Fails if the op's shape rule refuses the case. */
+status op_trial_new(op_trial **out, const op_def *op, const op_case *test_case, dtype storage);
+
+/* An f64 trial with the numbers of `narrow`, which outlives it. */
+status op_trial_new_wide(op_trial **out, const op_trial *narrow);
 void op_trial_free(op_trial *t);
 
 /* Restores the inputs, poisons outputs and scratch and runs the kernel. */
@@ -47,8 +50,8 @@ void op_trial_backward(op_trial *t, const op_kernel *kernel, const op_trial_requ
 unsigned op_trial_gradient_outputs(const op_trial *t);
 
 /* What accumulating gradients are added to, and the gradient that arrives at element i of an output. */
-double op_trial_base(int input, int64_t index);
-double op_trial_d_out(int output, int64_t index);
+double op_trial_base(const op_trial *t, int input, int64_t index);
+double op_trial_d_out(const op_trial *t, int output, int64_t index);
 
 /* After a run: NULL, or which tensor's guard zone, input or row behind the count was written (static text). */
 const char *op_trial_damage(const op_trial *t);

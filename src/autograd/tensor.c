@@ -1,6 +1,7 @@
 #include "autograd/tensor.h"
 
 #include "base/check.h"
+#include "base/half.h"
 
 #include <stdio.h>
 
@@ -14,6 +15,9 @@ size_t dtype_size(dtype type) {
         return 4;
     case DTYPE_U8:
         return 1;
+    case DTYPE_BF16:
+    case DTYPE_F16:
+        return 2;
     }
     CHECK(false, "dtype %d", (int)type);
 }
@@ -28,8 +32,16 @@ const char *dtype_name(dtype type) {
         return "I32";
     case DTYPE_U8:
         return "U8";
+    case DTYPE_BF16:
+        return "BF16";
+    case DTYPE_F16:
+        return "F16";
     }
     CHECK(false, "dtype %d", (int)type);
+}
+
+bool dtype_is_half(dtype type) {
+    return type == DTYPE_BF16 || type == DTYPE_F16;
 }
 
 tensor tensor_make(const char *name, dtype type, int rank, const int64_t *shape, void *data) {
@@ -87,6 +99,10 @@ double tensor_get(const tensor *t, int64_t index) {
         return ((const int32_t *)t->data)[index];
     case DTYPE_U8:
         return ((const uint8_t *)t->data)[index];
+    case DTYPE_BF16:
+        return (double)bfloat16_to_float(((const uint16_t *)t->data)[index]);
+    case DTYPE_F16:
+        return (double)float16_to_float(((const uint16_t *)t->data)[index]);
     }
     CHECK(false, "tensor %s: dtype %d", t->name, (int)t->type);
 }
@@ -104,6 +120,12 @@ void tensor_set(tensor *t, int64_t index, double value) {
         return;
     case DTYPE_U8:
         ((uint8_t *)t->data)[index] = (uint8_t)value;
+        return;
+    case DTYPE_BF16:
+        ((uint16_t *)t->data)[index] = bfloat16_from_float((float)value);
+        return;
+    case DTYPE_F16:
+        ((uint16_t *)t->data)[index] = float16_from_float((float)value);
         return;
     }
     CHECK(false, "tensor %s: dtype %d", t->name, (int)t->type);

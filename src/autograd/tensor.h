@@ -9,7 +9,8 @@
 
 enum { TENSOR_MAX_RANK = 5 };
 
-typedef enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_I32, DTYPE_U8 } dtype;
+/* BF16 and F16 are how a GPU stores activations, weight copies and gradients; kernels compute in float. */
+typedef enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_I32, DTYPE_U8, DTYPE_BF16, DTYPE_F16 } dtype;
 
 typedef struct tensor {
     void *data; /* contiguous, row-major; NULL while unplanned, or when it has no elements */
@@ -26,6 +27,7 @@ typedef struct tensor {
 } tensor;
 
 size_t dtype_size(dtype type);
+bool dtype_is_half(dtype type);     /* BF16 or F16 */
 const char *dtype_name(dtype type); /* "F32", as safetensors writes it */
 
 /* Describes `data` (may be NULL); outside a tape. */

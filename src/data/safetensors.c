@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/half.h"
 #include "data/safetensors_header.h"
 
 struct safetensors {
@@ -206,21 +206,6 @@ void safetensors_metadata_at(const char **key, const char **value, const safeten
     *value = file->header.metadata[index].value;
 }
 
-static float from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* IEEE 754 binary16; every value is a float. */
-static float half_to_float(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
-    if (exponent == 31) return from_bits(sign | 0x7f800000 | fraction << 13);
-    if (exponent != 0) return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float value = ldexpf((float)fraction, -24);
-    return sign ? -value : value;
-}
-
 status safetensors_read_f32(float *out, const safetensors *file, const safetensors_tensor *tensor) {
     const unsigned char *data = tensor->data;
     size_t n = (size_t)tensor->elements;
@@ -240,7 +225,7 @@ status safetensors_read_f32(float *out, const safetensors *file, const safetenso
         for (size_t i = 0; i < n; i++) {
             uint16_t bits;
             memcpy(&bits, data + 2 * i, sizeof bits);
-            out[i] = tensor->dtype == SAFETENSORS_F16 ? half_to_float(bits) : from_bits((uint32_t)bits << 16);
+            out[i] = tensor->dtype == SAFETENSORS_F16 ? float16_to_float(bits) : bfloat16_to_float(bits);
         }
         return STATUS_OK;
     default:

@@ -2,6 +2,10 @@
  * memory of the program under test, and order between them is told to ThreadSanitizer by name. */
 #include "cuda_on_cpu.h"
 
+extern "C" {
+#include "base/half.h"
+}
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -406,31 +410,17 @@ const uint64_t *cuda_on_cpu_sync_warp(const char *file, int line, unsigned mask,
 /* ---- 16-bit floats --------------------------------------------------------------------------------------- */
 
 float __bfloat162float(__nv_bfloat16 x) {
-    return __uint_as_float((unsigned)x.bits << 16);
+    return bfloat16_to_float(x.bits);
 }
 
 __nv_bfloat16 __float2bfloat16(float x) {
-    unsigned bits = __float_as_uint(x);
-    if (x != x) return {0x7fff};
-    return {(uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
+    return {bfloat16_from_float(x)};
 }
 
 float __half2float(__half x) {
-    unsigned exponent = x.bits >> 10 & 31u, fraction = x.bits & 1023u;
-    float magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
-                      : exponent     ? ldexpf((float)(1024 + fraction), (int)exponent - 25)
-                                     : ldexpf((float)fraction, -24);
-    return x.bits >> 15 ? -magnitude : magnitude;
+    return float16_to_float(x.bits);
 }
 
 __half __float2half(float x) {
-    uint16_t sign = (uint16_t)(signbit(x) ? 0x8000u : 0u);
-    float magnitude = fabsf(x);
-    if (x != x) return {0x7fff};
-    if (magnitude >= 65520.0f) return {(uint16_t)(sign | 0x7c00u)};
-    int exponent = magnitude > 0 ? ilogbf(magnitude) : -24;
-    if (exponent < -14) exponent = -14;
-    /* In units of the last place; nearbyintf rounds to even. A carry runs into the exponent as it should. */
-    unsigned units = (unsigned)nearbyintf(ldexpf(magnitude, 10 - exponent));
-    return {(uint16_t)(sign | (((unsigned)(exponent + 14) << 10) + units))};
+    return {float16_from_float(x)};
 }
