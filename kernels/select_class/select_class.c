@@ -38,6 +38,7 @@ static const select_class_params one = {.size = 1}, box = {.size = 4};
 
 static const op_case select_class_cases[] = {
     {.name = "box_deltas", .params = &box, .in = {OP_IN(NORMAL, 0, 1, 7, 20), OP_IN(INTEGER, 0, 5, 7)}},
+    {.name = "vectors", .params = &box, .in = {OP_IN(NORMAL, 0, 1, 3, 2, 32), OP_IN(INTEGER, 0, 8, 3)}},
     {.name = "mask_logits", .params = &one, .in = {OP_IN(NORMAL, 0, 1, 5, 6, 6, 4), OP_IN(INTEGER, 0, 4, 5)}},
     {.name = "one_class", .params = &one, .in = {OP_IN(NORMAL, 0, 1, 3, 2, 1), OP_IN(INTEGER, 0, 1, 3)}},
     {.name = "rows",
