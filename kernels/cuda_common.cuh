@@ -35,7 +35,7 @@ extern "C" {
 #ifdef __CUDACC__
 #define SHARED_ARRAY(type, name, count) __shared__ alignas(16) type name[count]
 #define DYNAMIC_SHARED(type, name)                                                                           \
-    extern __shared__ alignas(16) unsigned char cuda_dynamic_shared[];                                       \
+    extern __shared__ __align__(16) unsigned char cuda_dynamic_shared[];                                     \
     type *name = reinterpret_cast<type *>(cuda_dynamic_shared)
 
 inline void cuda_require(cudaError_t result, const char *file, int line) {

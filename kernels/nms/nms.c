@@ -33,8 +33,8 @@ static const op_attr nms_attrs[] = {
     {.name = NULL},
 };
 
-static const nms_params half = {.iou_threshold = 0.5}, rpn = {.iou_threshold = 0.7},
-                        none = {.iou_threshold = 0}, all = {.iou_threshold = 1};
+static const nms_params half = {.iou_threshold = 0.5}, some = {.iou_threshold = 0.3},
+                        rpn = {.iou_threshold = 0.7}, none = {.iou_threshold = 0}, all = {.iou_threshold = 1};
 
 /* Corner and size: x2 = x1 + 5..25, y2 = y1 + 5..25, so that many boxes of a hundred pixels overlap. */
 static void crowded(const op_call *call) {
@@ -71,6 +71,23 @@ static void nan_scores(const op_call *call) {
         tensor_set(call->in[NMS_SCORES], i, (double)NAN);
 }
 
+/* Stairs: a box covers the next one and no other, and it has the better score, so that each decision hangs on the one before.
+ * Every 50 boxes a new flight begins. */
+static void stairs(const op_call *call) {
+    for (int64_t n = 0; n < call->in[NMS_BOXES]->shape[0]; n++) {
+        double x = (double)(n / 50 * 1000 + n % 50 * 4);
+        for (int k = 0; k < 4; k++)
+            tensor_set(call->in[NMS_BOXES], 4 * n + k, (double[]){x, 0, x + 10, 10}[k]);
+        tensor_set(call->in[NMS_SCORES], n, (double)-n);
+    }
+}
+
+/* One box again and again. */
+static void one_stays(const op_call *call) {
+    for (int64_t i = 0; i < tensor_count(call->in[NMS_BOXES]); i++)
+        tensor_set(call->in[NMS_BOXES], i, (double)(i % 4 * 10));
+}
+
 static const op_case nms_cases[] = {
     {.name = "one_group",
      .params = &half,
@@ -100,6 +117,18 @@ static const op_case nms_cases[] = {
      .params = &none,
      .in = {OP_IN(CONSTANT, 0, 0, 20, 4), OP_IN(NORMAL, 0, 1, 20)},
      .prepare = no_area},
+    {.name = "stairs",
+     .params = &some,
+     .in = {OP_IN(CONSTANT, 0, 0, 180, 4), OP_IN(CONSTANT, 0, 0, 180)},
+     .prepare = stairs},
+    {.name = "one_stays",
+     .params = &half,
+     .in = {OP_IN(CONSTANT, 0, 0, 200, 4), OP_IN(NORMAL, 0, 1, 200)},
+     .prepare = one_stays},
+    {.name = "thousands",
+     .params = &half,
+     .in = {OP_IN(UNIFORM, 0, 600, 2200, 4), OP_IN(NORMAL, 0, 1, 2200), OP_IN(INTEGER, 0, 2, 2200)},
+     .prepare = crowded},
     {.name = "nan_scores",
      .params = &half,
      .in = {OP_IN(UNIFORM, 0, 100, 40, 4), OP_IN(NORMAL, 0, 1, 40)},
