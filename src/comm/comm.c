@@ -7,14 +7,45 @@
 #include <stdio.h>
 #include <unistd.h>
 
+size_t comm_type_size(comm_type type) {
+    return type == COMM_F64 ? 8 : type == COMM_F32 ? 4 : 2;
+}
+
+/* For the memory of a GPU, on top of `host`: NCCL where the plug-in can use it, on all ranks alike. */
+static status open_for_device(comm **out, comm *host, device *d) {
+    status mine = device_open_comm(d, out, host);
+    if (mine != STATUS_NO_DEVICE) return mine;
+    if (host->env.rank == 0)
+        log_warn("comm", "gradients are summed through host memory, which is slow: %s", error_cause());
+    error_clear();
+    return comm_staged_open(out, host, d);
+}
+
 status comm_open(comm **out, const rank_env *env, device *d) {
     log_set_rank(env->rank);
     check_set_rank(env->rank);
-    return env->launcher ? comm_mpi_host_open(out, env, d) : comm_single_open(out, env, d);
+    if (!env->launcher) return comm_single_open(out, env, d);
+    RETURN_IF_ERROR(comm_mpi_host_open(out, env, d));
+    comm *host = *out;
+    if (device_get_kind(d) == DEVICE_CPU || env->size == 1) return STATUS_OK;
+    status s = open_for_device(out, host, d);
+    if (s != STATUS_OK) {
+        comm_close(host);
+        *out = NULL;
+    }
+    return s;
 }
 
 void comm_close(comm *c) {
-    if (c) c->ops->close(c);
+    if (!c) return;
+    comm *host = c->host;
+    c->ops->close(c);
+    if (host) host->ops->close(host);
+}
+
+/* The comm that works on host memory. */
+static comm *host_of(comm *c) {
+    return c->host ? c->host : c;
 }
 
 int comm_rank(const comm *c) {
@@ -34,15 +65,24 @@ const char *comm_backend_name(const comm *c) {
 }
 
 void comm_allreduce_sum_f32(comm *c, float *values, size_t count) {
-    comm_wait(c, comm_start_sum_f32(c, values, count));
+    comm_wait(c, comm_start_sum(c, values, count, COMM_F32));
 }
 
 void comm_allreduce_sum_f64(comm *c, double *values, size_t count) {
     if (count) c->ops->sum_f64(c, values, count);
 }
 
-comm_request comm_start_sum_f32(comm *c, float *values, size_t count) {
-    return c->ops->start_sum_f32(c, values, count);
+comm_request comm_start_sum(comm *c, void *values, size_t count, comm_type type) {
+    return c->ops->start_sum(c, values, count, type);
+}
+
+void comm_poll(comm *c) {
+    if (c->ops->poll) c->ops->poll(c);
+}
+
+void comm_host_sum_f64(comm *c, double *values, size_t count) {
+    comm *host = host_of(c);
+    if (count) host->ops->sum_f64(host, values, count);
 }
 
 void comm_wait(comm *c, comm_request request) {
@@ -54,24 +94,29 @@ bool comm_is_done(comm *c, comm_request request) {
 }
 
 void comm_allreduce_max_i32(comm *c, int32_t *values, size_t count) {
-    if (count) c->ops->max_i32(c, values, count);
+    comm *host = host_of(c);
+    if (count) host->ops->max_i32(host, values, count);
 }
 
 void comm_broadcast(comm *c, void *bytes, size_t size, int root) {
     CHECK(root >= 0 && root < c->env.size, "broadcast from rank %d of %d", root, c->env.size);
-    if (size) c->ops->broadcast(c, bytes, size, root);
+    comm *host = host_of(c);
+    if (size) host->ops->broadcast(host, bytes, size, root);
 }
 
 void comm_barrier(comm *c) {
-    c->ops->barrier(c);
+    comm *host = host_of(c);
+    host->ops->barrier(host);
 }
 void comm_gather(comm *c, void *out, const void *record, size_t record_size) {
-    c->ops->gather(c, out, record, record_size);
+    comm *host = host_of(c);
+    host->ops->gather(host, out, record, record_size);
 }
 
 void comm_gather_bytes(comm *c, void *out, const size_t *sizes, const void *bytes, size_t size) {
     CHECK(c->env.rank != 0 || sizes[0] == size, "rank 0 has %zu bytes, not %zu", size, sizes[0]);
-    c->ops->gather_bytes(c, out, sizes, bytes, size);
+    comm *host = host_of(c);
+    host->ops->gather_bytes(host, out, sizes, bytes, size);
 }
 
 status comm_agree(comm *c, status mine) {
@@ -84,7 +129,8 @@ status comm_agree(comm *c, status mine) {
 }
 
 _Noreturn void comm_abort(comm *c, int exit_code) {
+    comm *host = host_of(c);
     fflush(NULL);
-    c->ops->abort(c, exit_code);
+    host->ops->abort(host, exit_code);
     _exit(exit_code);
 }

@@ -1,12 +1,14 @@
-/* What the ranks do together. Backends: one process (comm_single.c), MPI through host memory
- * (comm_mpi_host.c), NCCL (comm_nccl.c, in the CUDA plug-in).
+/* What the ranks do together. Backends: one process (comm_single.c); MPI for host memory (comm_mpi_host.c); for the memory
+ * of a GPU NCCL (src/cuda/comm_nccl.c, in the plug-in) or, where it cannot be used, copies through host memory
+ * (comm_staged.c), both with MPI for what is on the host.
  *
  * Every function but the getters is collective: every rank calls it, in the same order and with the same
  * sizes, also a rank that has nothing to add. One thread (the main thread) calls them. They return no status:
  * a lost peer ends the job through the launcher.
  *
- * Sums are the same bits on every rank, in every run and for every cut into ranges: each element is added in
- * the order of the ranks, ((r0 + r1) + r2) + ... */
+ * Sums are the same bits on every rank. Those through MPI are so in every run and for every cut into ranges: each element is
+ * added in the order of the ranks, ((r0 + r1) + r2) + ..., 16-bit floats as float and rounded once. NCCL chooses its
+ * own order, by count and number of ranks. */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
@@ -18,6 +20,10 @@
 #include <stdint.h>
 
 typedef struct comm comm;
+
+typedef enum comm_type { COMM_F32, COMM_F64, COMM_BF16, COMM_F16 } comm_type;
+
+size_t comm_type_size(comm_type type);
 
 /* A sum that is under way. */
 typedef struct comm_request {
@@ -37,22 +43,27 @@ int comm_rank(const comm *c);
 int comm_size(const comm *c);
 int comm_local_rank(const comm *c);
 int comm_local_size(const comm *c);
-const char *comm_backend_name(const comm *c); /* "single", "mpi" */
+const char *comm_backend_name(const comm *c); /* "single", "mpi", "nccl", "mpi through host memory" */
 
-/* Sums over ranks, in place; device memory. */
+/* Sums over ranks, in place; device memory, in the order of the compute stream. */
 void comm_allreduce_sum_f32(comm *c, float *values, size_t count);
 void comm_allreduce_sum_f64(comm *c, double *values, size_t count);
 
 /* The same, begun now and done behind the caller's back while it goes on. Sums begun run one after another in
  * the order begun. `values` must not be touched before comm_wait. On a GPU the sum waits for what the compute
  * stream holds now, and after comm_wait the compute stream waits for the sum; the host does not. */
-comm_request comm_start_sum_f32(comm *c, float *values, size_t count);
+comm_request comm_start_sum(comm *c, void *values, size_t count, comm_type type);
 void comm_wait(comm *c, comm_request request);
 
 /* True when comm_wait would not wait. Not collective. */
 bool comm_is_done(comm *c, comm_request request);
 
+/* Looks whether a peer was lost while sums are under way on a GPU; ends the job then, saying so. To be called while the host waits
+ * for the device. Not collective. */
+void comm_poll(comm *c);
+
 /* Host memory. */
+void comm_host_sum_f64(comm *c, double *values, size_t count);
 void comm_allreduce_max_i32(comm *c, int32_t *values, size_t count);
 void comm_broadcast(comm *c, void *bytes, size_t size, int root);
 void comm_barrier(comm *c);

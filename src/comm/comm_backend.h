@@ -1,5 +1,6 @@
 /* What a backend of comm.h fills in; see there for the meaning of each. Only src/comm and the plug-in include
- * this. */
+ * this. A backend for the memory of a GPU has a `host` comm and fills in only what is above the line; sums of host memory and
+ * the rest then go to `host`. */
 #ifndef COMM_COMM_BACKEND_H
 #define COMM_COMM_BACKEND_H
 
@@ -9,9 +10,11 @@ typedef struct comm_ops {
     const char *name;
     void (*close)(comm *c);
     void (*sum_f64)(comm *c, double *values, size_t count);
-    comm_request (*start_sum_f32)(comm *c, float *values, size_t count);
+    comm_request (*start_sum)(comm *c, void *values, size_t count, comm_type type);
     void (*wait)(comm *c, comm_request request);
     bool (*is_done)(comm *c, comm_request request);
+    void (*poll)(comm *c); /* NULL: nothing to look at */
+    /* ---- for host memory ---- */
     void (*max_i32)(comm *c, int32_t *values, size_t count);
     void (*broadcast)(comm *c, void *bytes, size_t size, int root);
     void (*barrier)(comm *c);
@@ -25,9 +28,16 @@ struct comm {
     const comm_ops *ops;
     rank_env env;
     device *device;
+    comm *host; /* owned; NULL where the backend itself works on host memory */
 };
 
 status comm_single_open(comm **out, const rank_env *env, device *d);
+
+/* Works on host memory only, whatever the device is. */
 status comm_mpi_host_open(comm **out, const rank_env *env, device *d);
+
+/* The memory of a device by copies to page-locked memory and back, the rest by `host`, which then belongs to it. The host
+ * waits for the device. OS. */
+status comm_staged_open(comm **out, comm *host, device *d);
 
 #endif

@@ -12,6 +12,7 @@
 #include "comm/comm_backend.h"
 
 #include "base/check.h"
+#include "base/half.h"
 
 #include <mpi.h>
 #include <pthread.h>
@@ -27,9 +28,11 @@
 #include <unistd.h>
 
 enum {
-    QUEUE_SIZE = 1024,                /* sums under way at most */
-    SCRATCH_FLOATS = 2 * 1024 * 1024, /* received parts of a block, all ranks together */
-    GATHER_DOUBLES = 16 * 1024,       /* f64 values of a block, all ranks together */
+    QUEUE_SIZE = 1024, /* sums under way at most */
+    SCRATCH_ELEMENTS =
+        2 * 1024 * 1024, /* received parts of a block, all ranks together; up to 4 bytes each */
+    SUM_TILE = 1024,
+    GATHER_DOUBLES = 16 * 1024, /* f64 values of a block, all ranks together */
     POLLS_BEFORE_SLEEP = 64,
     FIRST_SLEEP_NS = 5000,
     LONGEST_SLEEP_NS = 100000,
@@ -38,15 +41,16 @@ enum {
 };
 
 typedef struct queued_sum {
-    float *values;
+    void *values;
     size_t count;
+    comm_type type; /* never F64 */
 } queued_sum;
 
 typedef struct comm_mpi {
     comm base;
     MPI_Comm control, sums; /* the main thread's and the sum thread's */
     MPI_Request *requests;  /* 2 x size, the sum thread's */
-    float *scratch;         /* size parts, the sum thread's */
+    char *scratch;          /* size parts, the sum thread's */
     double *gathered;       /* the main thread's */
     pthread_t thread;
     pthread_mutex_t lock;
@@ -72,35 +76,65 @@ static void wait_all(int count, MPI_Request *requests) {
     }
 }
 
-static void add(float *sum, const float *values, size_t count) {
-    for (size_t i = 0; i < count; i++) sum[i] += values[i];
+static void load(float *out, const void *part, size_t first, size_t count, comm_type type) {
+    const uint16_t *half = (const uint16_t *)part + first;
+    if (type == COMM_F32)
+        memcpy(out, (const float *)part + first, count * sizeof *out);
+    else
+        for (size_t i = 0; i < count; i++)
+            out[i] = type == COMM_BF16 ? bfloat16_to_float(half[i]) : float16_to_float(half[i]);
+}
+
+static void store(void *part, size_t first, const float *in, size_t count, comm_type type) {
+    uint16_t *half = (uint16_t *)part + first;
+    if (type == COMM_F32)
+        memcpy((float *)part + first, in, count * sizeof *in);
+    else
+        for (size_t i = 0; i < count; i++)
+            half[i] = type == COMM_BF16 ? bfloat16_from_float(in[i]) : float16_from_float(in[i]);
+}
+
+/* own = part of rank 0 + part of rank 1 + ..., where this rank's part is `own` itself. */
+static void add_parts(const comm_mpi *m, void *own, size_t count, size_t part_bytes, comm_type type) {
+    float sum[SUM_TILE], values[SUM_TILE];
+    for (size_t at = 0; at < count; at += SUM_TILE) {
+        size_t n = count - at < SUM_TILE ? count - at : SUM_TILE;
+        for (int r = 0; r < m->base.env.size; r++) {
+            const void *part = r == m->base.env.rank ? own : m->scratch + (size_t)r * part_bytes;
+            load(r == 0 ? sum : values, part, at, n, type);
+            for (size_t i = 0; r > 0 && i < n; i++) sum[i] += values[i];
+        }
+        store(own, at, sum, n, type);
+    }
 }
 
 /* One block: part r = [r * part, (r + 1) * part) clipped to count belongs to rank r. */
-static void sum_block(comm_mpi *m, float *values, size_t count, size_t part, int tag) {
+static void sum_block(comm_mpi *m, const queued_sum *block, size_t part, int tag) {
     int size = m->base.env.size, rank = m->base.env.rank, pending = 0;
+    size_t width = comm_type_size(block->type), count = block->count;
+    MPI_Datatype element = width == 4 ? MPI_FLOAT : MPI_UINT16_T;
+    char *values = block->values;
     size_t begin = (size_t)rank * part < count ? (size_t)rank * part : count;
     size_t own_count = begin + part < count ? part : count - begin;
-    float *own = values + begin;
+    char *own = values + begin * width;
     for (int step = 1; step < size; step++) { /* each rank begins with another peer */
         int to = (rank + step) % size, from = (rank + size - step) % size;
         size_t first = (size_t)to * part < count ? (size_t)to * part : count;
         size_t length = first + part < count ? part : count - first;
-        MPI_Irecv(m->scratch + (size_t)from * part, (int)own_count, MPI_FLOAT, from, tag, m->sums,
+        MPI_Irecv(m->scratch + (size_t)from * part * width, (int)own_count, element, from, tag, m->sums,
                   &m->requests[pending++]);
-        MPI_Isend(values + first, (int)length, MPI_FLOAT, to, tag, m->sums, &m->requests[pending++]);
+        MPI_Isend(values + first * width, (int)length, element, to, tag, m->sums, &m->requests[pending++]);
     }
     wait_all(pending, m->requests);
-    float *sum = rank == 0 ? own : m->scratch;
-    for (int r = 1; r < size; r++) add(sum, r == rank ? own : m->scratch + (size_t)r * part, own_count);
-    if (sum != own) memcpy(own, sum, own_count * sizeof *own);
+    add_parts(m, own, own_count, part * width, block->type);
     pending = 0;
     for (int step = 1; step < size; step++) {
         int to = (rank + step) % size, from = (rank + size - step) % size;
         size_t first = (size_t)from * part < count ? (size_t)from * part : count;
         size_t length = first + part < count ? part : count - first;
-        MPI_Irecv(values + first, (int)length, MPI_FLOAT, from, tag + 1, m->sums, &m->requests[pending++]);
-        MPI_Isend(own, (int)own_count, MPI_FLOAT, to, tag + 1, m->sums, &m->requests[pending++]);
+        MPI_Irecv(values + first * width, (int)length, element, from, tag + 1, m->sums,
+                  &m->requests[pending++]);
+        MPI_Isend(own, (int)own_count, element, to, tag + 1, m->sums, &m->requests[pending++]);
     }
     wait_all(pending, m->requests);
 }
@@ -110,10 +144,12 @@ static void sum_block(comm_mpi *m, float *values, size_t count, size_t part, int
 static void sum_range(comm_mpi *m, queued_sum job, uint64_t ticket) {
     if (m->base.env.size == 1) return;
     int tag = (int)(ticket % 16000) * 2;
-    size_t ranks = (size_t)m->base.env.size, block = SCRATCH_FLOATS / ranks * ranks;
-    for (size_t at = 0; at < job.count; at += block) {
-        size_t count = job.count - at < block ? job.count - at : block;
-        sum_block(m, job.values + at, count, (count + ranks - 1) / ranks, tag);
+    size_t ranks = (size_t)m->base.env.size, most = SCRATCH_ELEMENTS / ranks * ranks;
+    for (size_t at = 0; at < job.count; at += most) {
+        queued_sum block = {.values = (char *)job.values + at * comm_type_size(job.type),
+                            .count = job.count - at < most ? job.count - at : most,
+                            .type = job.type};
+        sum_block(m, &block, (block.count + ranks - 1) / ranks, tag);
     }
 }
 
@@ -137,12 +173,13 @@ static void *sum_thread(void *argument) {
     return NULL;
 }
 
-static comm_request mpi_start_sum_f32(comm *c, float *values, size_t count) {
+static comm_request mpi_start_sum(comm *c, void *values, size_t count, comm_type type) {
     comm_mpi *m = (comm_mpi *)c;
+    CHECK(type != COMM_F64, "sums of doubles are not begun in the background");
     pthread_mutex_lock(&m->lock);
     CHECK(m->begun_count - m->finished_count < QUEUE_SIZE, "%d sums under way", QUEUE_SIZE);
     comm_request request = {m->begun_count++};
-    m->queue[request.ticket % QUEUE_SIZE] = (queued_sum){values, count};
+    m->queue[request.ticket % QUEUE_SIZE] = (queued_sum){values, count, type};
     pthread_cond_signal(&m->begun);
     pthread_mutex_unlock(&m->lock);
     return request;
@@ -272,7 +309,7 @@ static const comm_ops mpi_ops = {
     .name = "mpi",
     .close = mpi_close,
     .sum_f64 = mpi_sum_f64,
-    .start_sum_f32 = mpi_start_sum_f32,
+    .start_sum = mpi_start_sum,
     .wait = mpi_wait,
     .is_done = mpi_is_done,
     .max_i32 = mpi_max_i32,
@@ -331,13 +368,12 @@ static int start_thread(comm_mpi *m) {
 
 status comm_mpi_host_open(comm **out, const rank_env *env, device *d) {
     *out = NULL;
-    CHECK(device_get_kind(d) == DEVICE_CPU, "sums through host memory on device %s", device_get_name(d));
     comm_mpi *m = calloc(1, sizeof *m);
     if (!m) return no_memory();
     size_t ranks = (size_t)env->size;
     m->base = (comm){.ops = &mpi_ops, .env = *env, .device = d};
     m->requests = malloc(2 * ranks * sizeof *m->requests);
-    m->scratch = malloc((SCRATCH_FLOATS + ranks) * sizeof *m->scratch);
+    m->scratch = malloc((SCRATCH_ELEMENTS + ranks) * sizeof(float));
     m->gathered = malloc((GATHER_DOUBLES + ranks) * sizeof *m->gathered);
     status result = m->requests && m->scratch && m->gathered ? start_mpi(env) : no_memory();
     if (result != STATUS_OK) {

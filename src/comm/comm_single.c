@@ -11,8 +11,8 @@ static void single_sum_f64(comm *c, double *values, size_t count) {
     (void)c, (void)values, (void)count;
 }
 
-static comm_request single_start_sum_f32(comm *c, float *values, size_t count) {
-    (void)c, (void)values, (void)count;
+static comm_request single_start_sum(comm *c, void *values, size_t count, comm_type type) {
+    (void)c, (void)values, (void)count, (void)type;
     return (comm_request){0};
 }
 
@@ -53,7 +53,7 @@ static const comm_ops single_ops = {
     .name = "single",
     .close = single_close,
     .sum_f64 = single_sum_f64,
-    .start_sum_f32 = single_start_sum_f32,
+    .start_sum = single_start_sum,
     .wait = single_wait,
     .is_done = single_is_done,
     .max_i32 = single_max_i32,

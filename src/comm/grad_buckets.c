@@ -6,14 +6,16 @@
 #include <stdlib.h>
 
 typedef struct bucket {
-    size_t begin, end; /* floats; begin is the lowest parameter's offset */
+    size_t begin, end; /* elements; begin is the lowest parameter's offset */
     int params, missing;
     comm_request request;
 } bucket;
 
 struct grad_buckets {
     comm *comm;
-    float *gradients;
+    char *gradients;
+    comm_type type;
+    size_t width; /* bytes of an element */
     grad_range *params;
     int *bucket_of; /* by parameter; -1 for frozen ones */
     bool *ready;
@@ -31,7 +33,7 @@ static void cut(grad_buckets *b, size_t bucket_bytes) {
         bucket *last = b->bucket_count ? &b->buckets[b->bucket_count - 1] : NULL;
         CHECK(!last || p.offset + p.count <= last->begin, "gradient of %s overlaps the next parameter's",
               p.name);
-        if (!last || (last->end - p.offset) * sizeof(float) > bucket_bytes) {
+        if (!last || (last->end - p.offset) * b->width > bucket_bytes) {
             last = &b->buckets[b->bucket_count++];
             *last = (bucket){.end = p.offset + p.count};
         }
@@ -41,8 +43,8 @@ static void cut(grad_buckets *b, size_t bucket_bytes) {
     }
 }
 
-status grad_buckets_new(grad_buckets **out, comm *c, float *gradients, const grad_range *params, int count,
-                        size_t bucket_bytes) {
+status grad_buckets_new(grad_buckets **out, comm *c, const grad_buffer *gradients, const grad_range *params,
+                        int count, size_t bucket_bytes) {
     *out = NULL;
     size_t n = count > 0 ? (size_t)count : 1;
     grad_buckets *b = calloc(1, sizeof *b);
@@ -58,7 +60,9 @@ status grad_buckets_new(grad_buckets **out, comm *c, float *gradients, const gra
                          count);
     }
     b->comm = c;
-    b->gradients = gradients;
+    b->gradients = gradients->values;
+    b->type = gradients->type;
+    b->width = comm_type_size(gradients->type);
     b->param_count = count;
     for (int i = 0; i < count; i++) b->params[i] = params[i];
     cut(b, bucket_bytes);
@@ -96,7 +100,9 @@ void grad_buckets_ready(grad_buckets *b, int index) {
     b->buckets[b->bucket_of[index]].missing--;
     for (; b->begun < b->bucket_count && b->buckets[b->begun].missing == 0; b->begun++) {
         bucket *k = &b->buckets[b->begun];
-        if (b->comm) k->request = comm_start_sum_f32(b->comm, b->gradients + k->begin, k->end - k->begin);
+        if (b->comm)
+            k->request =
+                comm_start_sum(b->comm, b->gradients + k->begin * b->width, k->end - k->begin, b->type);
     }
 }
 

@@ -11,11 +11,17 @@
 
 typedef struct grad_buckets grad_buckets;
 
-/* Where a parameter's gradient lies, in floats. `count` 0: no gradient (frozen), never ready. */
+/* Where a parameter's gradient lies, in elements. `count` 0: no gradient (frozen), never ready. */
 typedef struct grad_range {
     const char *name; /* borrowed until grad_buckets_free */
     size_t offset, count;
 } grad_range;
+
+/* The flat gradient buffer, in device memory. */
+typedef struct grad_buffer {
+    void *values;
+    comm_type type;
+} grad_buffer;
 
 typedef struct grad_bucket_times {
     double exposed_seconds; /* how long grad_buckets_finish waited: the part that backward did not hide */
@@ -25,8 +31,8 @@ typedef struct grad_bucket_times {
 /* `params` by rising offset, without overlap; its indices are those given to grad_buckets_ready. A bucket
  * holds at most `bucket_bytes` (SOLVER.GRADIENT_BUCKET_MB), but at least one parameter. `c` and `gradients`
  * are borrowed; NULL `c`: one rank. */
-status grad_buckets_new(grad_buckets **out, comm *c, float *gradients, const grad_range *params, int count,
-                        size_t bucket_bytes);
+status grad_buckets_new(grad_buckets **out, comm *c, const grad_buffer *gradients, const grad_range *params,
+                        int count, size_t bucket_bytes);
 void grad_buckets_free(grad_buckets *b);
 
 /* Before each backward. */

@@ -96,6 +96,12 @@ const struct op_kernel *device_find_kernel(const device *d, const char *op_name)
     return d->ops->find_kernel ? d->ops->find_kernel(op_name) : NULL;
 }
 
+status device_open_comm(device *d, struct comm **out, struct comm *host) {
+    if (d->ops->open_comm) return d->ops->open_comm(d, out, host);
+    return error_set(STATUS_NO_DEVICE, "use MPI through host memory", "device %s has no sums of its own",
+                     d->name);
+}
+
 status device_alloc(device *d, void **out, size_t bytes, const char *what) {
     RETURN_IF_ERROR(d->ops->alloc(d, out, bytes, what));
     size_t used = atomic_fetch_add(&d->used, bytes) + bytes, peak = atomic_load(&d->peak);

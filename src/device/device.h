@@ -16,6 +16,7 @@ typedef struct device_stream device_stream;
 typedef struct device_event device_event;
 
 struct op_kernel; /* autograd/op.h */
+struct comm;      /* comm/comm.h */
 
 typedef enum device_kind { DEVICE_CPU, DEVICE_CUDA } device_kind;
 
@@ -38,6 +39,10 @@ const char *device_get_name(const device *d); /* "cpu", or the card's own name *
 /* The device's kernel of an op. NULL: it has none; always so for the CPU, whose kernels are in the op's own
  * table. */
 const struct op_kernel *device_find_kernel(const device *d, const char *op_name);
+
+/* Collective, for comm_open: sums of this device's memory over the ranks without the host; on success *out owns `host`, which
+ * connects the ranks already. NO_DEVICE, on all ranks alike: it cannot, the error says why. */
+status device_open_comm(device *d, struct comm **out, struct comm *host);
 
 /* Zeroed, page-aligned memory of the device; `what` names its purpose in the error (STATUS_OS with the
  * bytes). On the CPU pages are committed when they are first written, so reserving more than is used costs

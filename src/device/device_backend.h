@@ -20,6 +20,8 @@ typedef struct device_ops {
     void (*event_record)(device *d, device_event *event, device_stream *stream);
     void (*event_wait)(device *d, device_stream *stream, device_event *event);
     void (*event_synchronize)(device *d, device_event *event);
+    status (*open_comm)(device *d, struct comm **out,
+                        struct comm *host);                      /* see device_open_comm; may be NULL */
     const struct op_kernel *(*find_kernel)(const char *op_name); /* see device_find_kernel; NULL on the CPU */
 } device_ops;
 

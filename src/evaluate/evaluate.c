@@ -129,7 +129,7 @@ static status detect_all(set_job *s) {
 static void share_losses(set_job *s) {
     double sums[LOSS_COUNT + 1];
     memcpy(sums, s->losses.sums, sizeof sums);
-    comm_allreduce_sum_f64(s->job->c, sums, LOSS_COUNT + 1);
+    comm_host_sum_f64(s->job->c, sums, LOSS_COUNT + 1);
     evaluation_set *out = s->out;
     out->validated_images = (int64_t)sums[LOSS_COUNT];
     for (int i = 0; i < LOSS_COUNT && out->validated_images > 0; i++) {

@@ -231,7 +231,8 @@ static status prepare_buckets(trainer *t) {
                                  .offset = p->trainable ? (size_t)p->offset : 0,
                                  .count = p->trainable ? (size_t)p->size : 0};
     }
-    status s = grad_buckets_new(&t->buckets, t->c, store->gradients, ranges, store->count,
+    grad_buffer gradients = {store->gradients, COMM_F32};
+    status s = grad_buckets_new(&t->buckets, t->c, &gradients, ranges, store->count,
                                 (size_t)t->cfg->SOLVER_GRADIENT_BUCKET_MB << 20);
     free(ranges);
     return s;
@@ -328,7 +329,7 @@ static void share_losses(trainer *t, const train_graph *step, step_result *r) {
         sums[i] = (double)loss;
     }
     sums[LOSS_COUNT] = (double)loader_get_stats(t->data.load).skipped_images;
-    comm_allreduce_sum_f64(t->c, sums, LOSS_COUNT + 1);
+    comm_host_sum_f64(t->c, sums, LOSS_COUNT + 1);
     r->total = 0.0;
     for (int i = 0; i < LOSS_COUNT; i++) {
         r->losses[i] = sums[i];

@@ -1,6 +1,7 @@
 /* ranks: 1 2 4 */
 #include "comm/comm.h"
 
+#include "base/half.h"
 #include "base/philox.h"
 
 #include <setjmp.h>
@@ -75,7 +76,7 @@ static void begun_sums_run_beside_other_collectives(void **state) {
     comm_request requests[SUMS];
     for (int k = 0; k < SUMS; k++) {
         values[k] = own_values(COUNT);
-        requests[k] = comm_start_sum_f32(world, values[k], COUNT);
+        requests[k] = comm_start_sum(world, values[k], COUNT, COMM_F32);
         double number = rank + 1;
         comm_allreduce_sum_f64(world, &number, 1);
         assert_true(number == size * (size + 1) / 2);
@@ -87,12 +88,32 @@ static void begun_sums_run_beside_other_collectives(void **state) {
     }
 }
 
+/* Added as float in the order of the ranks, rounded once at the end. */
+static void sums_of_16_bits_are_rounded_once(void **state) {
+    (void)state;
+    enum { COUNT = 3 * 1024 + 5 };
+    static uint16_t values[COUNT + 1];
+    for (int k = 0; k < 2; k++) {
+        uint16_t (*from)(float) = k ? bfloat16_from_float : float16_from_float;
+        float (*to)(uint16_t) = k ? bfloat16_to_float : float16_to_float;
+        for (size_t i = 0; i < COUNT; i++) values[i] = from(value_of(rank, i) / 1e3f);
+        values[COUNT] = 77;
+        comm_wait(world, comm_start_sum(world, values, COUNT, k ? COMM_BF16 : COMM_F16));
+        for (size_t i = 0; i < COUNT; i++) {
+            float sum = to(from(value_of(0, i) / 1e3f));
+            for (int r = 1; r < size; r++) sum += to(from(value_of(r, i) / 1e3f));
+            assert_int_equal(values[i], from(sum));
+        }
+        assert_int_equal(values[COUNT], 77);
+    }
+}
+
 static void double_sums_have_equal_bits_everywhere(void **state) {
     (void)state;
     size_t count = 20001; /* more than one block */
     double *values = malloc(count * sizeof *values);
     for (size_t i = 0; i < count; i++) values[i] = (double)value_of(rank, i) / 3.0;
-    comm_allreduce_sum_f64(world, values, count);
+    comm_host_sum_f64(world, values, count);
     for (size_t i = 0; i < count; i++) {
         double sum = (double)value_of(0, i) / 3.0;
         for (int r = 1; r < size; r++) sum += (double)value_of(r, i) / 3.0;
@@ -186,7 +207,7 @@ static void waiting_costs_no_core(void **state) {
     double before = cpu_seconds();
     if (rank == 0) nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
     float one = 1.0f;
-    comm_wait(world, comm_start_sum_f32(world, &one, 1));
+    comm_wait(world, comm_start_sum(world, &one, 1, COMM_F32));
     assert_true(one == (float)size);
     if (rank == 0) nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
     comm_barrier(world);
@@ -209,6 +230,7 @@ int main(void) {
         cmocka_unit_test(sums_are_added_in_rank_order),
         cmocka_unit_test(a_large_sum_goes_in_blocks),
         cmocka_unit_test(begun_sums_run_beside_other_collectives),
+        cmocka_unit_test(sums_of_16_bits_are_rounded_once),
         cmocka_unit_test(double_sums_have_equal_bits_everywhere),
         cmocka_unit_test(small_collectives),
         cmocka_unit_test(bytes_are_gathered_in_rank_order),

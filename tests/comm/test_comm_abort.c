@@ -47,7 +47,7 @@ static int child(const char *mode) {
     }
     CHECK(env.rank != 1, "deliberate");
     float value = 1;
-    comm_wait(c, comm_start_sum_f32(c, &value, 1)); /* never comes */
+    comm_wait(c, comm_start_sum(c, &value, 1, COMM_F32)); /* never comes */
     return 0;
 }
 

@@ -48,7 +48,9 @@ static void sums_are_equal_for_every_bucket_size(void **state) {
     float *gradients = malloc(FLOATS * sizeof *gradients);
     for (int k = 0; k < 4; k++) {
         grad_buckets *b;
-        assert_int_equal(grad_buckets_new(&b, world, gradients, table, PARAMS, bytes[k]), STATUS_OK);
+        assert_int_equal(
+            grad_buckets_new(&b, world, &(grad_buffer){gradients, COMM_F32}, table, PARAMS, bytes[k]),
+            STATUS_OK);
         assert_int_equal(grad_buckets_count(b), buckets[k]);
         for (int step = 0; step < 2; step++) {
             for (size_t i = 0; i < FLOATS; i++) gradients[i] = start_value(rank, i);
@@ -71,7 +73,8 @@ static void sums_run_before_finish(void **state) {
     float *gradients = malloc(FLOATS * sizeof *gradients);
     for (size_t i = 0; i < FLOATS; i++) gradients[i] = start_value(rank, i);
     grad_buckets *b;
-    assert_int_equal(grad_buckets_new(&b, world, gradients, table, PARAMS, 24000), STATUS_OK);
+    assert_int_equal(grad_buckets_new(&b, world, &(grad_buffer){gradients, COMM_F32}, table, PARAMS, 24000),
+                     STATUS_OK);
     grad_buckets_begin(b);
     for (int i = PARAMS - 1; i >= 3; i--) grad_buckets_ready(b, i);
     nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
@@ -96,7 +99,9 @@ static void must_abort(void (*misuse)(grad_buckets *), const char *message) {
         dup2(ends[1], 2);
         static float gradients[FLOATS];
         grad_buckets *b;
-        if (grad_buckets_new(&b, NULL, gradients, table, PARAMS, 24000) != STATUS_OK) _exit(1);
+        if (grad_buckets_new(&b, NULL, &(grad_buffer){gradients, COMM_F32}, table, PARAMS, 24000) !=
+            STATUS_OK)
+            _exit(1);
         grad_buckets_begin(b);
         misuse(b);
         _exit(0);
