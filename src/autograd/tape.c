@@ -28,6 +28,7 @@ tape *tape_new(struct device *dev, struct comm *comm) {
     tape *t = new_zeroed(sizeof *t);
     t->dev = dev;
     t->comm = comm;
+    t->storage = t->gradient_type = DTYPE_F32;
     void *one = NULL;
     status got = device_alloc(dev, &one, 64, "gradient of the losses");
     CHECK(got == STATUS_OK, "%s", error_cause());
@@ -53,6 +54,16 @@ void tape_free(tape *t) {
     free(t->scopes);
     free(t->marks);
     free(t);
+}
+
+void tape_set_types(tape *t, dtype storage, dtype gradients) {
+    CHECK(t->n_values == 0, "the tape's types change while it is recorded");
+    t->storage = storage;
+    t->gradient_type = gradients;
+}
+
+void tape_set_loss_scale(tape *t, float *scale) {
+    t->loss_scale = scale;
 }
 
 static tape_value *add_value(tape *t) {
@@ -81,6 +92,7 @@ tensor *tape_variable(tape *t, const char *name, dtype type, const int64_t *shap
     if (grad) {
         v->grad = v->value;
         v->grad.data = grad;
+        v->grad.type = t->gradient_type;
         v->value.grad = &v->grad;
         v->external_grad = true;
         v->requires_grad = true;
@@ -114,6 +126,7 @@ void tape_apply(tape *t, const op_def *op, const void *params, tensor *const *in
     op_call *call = &node->call;
     call->op = op;
     call->comm = t->comm;
+    call->storage = t->storage;
     node->scope = t->n_scopes - 1;
     if (op->params_size) {
         node->params = new_zeroed(op->params_size);
@@ -165,7 +178,7 @@ void tape_loss(tape *t, tensor *loss) {
           "loss %s must be a float32 scalar made by an op", loss->name);
     v->keep = true;
     v->grad = v->value;
-    v->grad.data = t->one;
+    v->grad.data = t->loss_scale ? t->loss_scale : t->one;
     v->external_grad = true;
     v->grad_written = v->requires_grad;
 }

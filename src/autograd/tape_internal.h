@@ -58,7 +58,9 @@ struct tape {
     size_t bytes;
     bool planned;
     char *memory;
-    float *one; /* gradient of every loss, on the device */
+    float *one;        /* gradient of every loss, on the device */
+    float *loss_scale; /* the caller's instead; NULL: one */
+    dtype storage, gradient_type;
 };
 
 /* Decides what backward does and lays out memory; called by tape_plan. */
