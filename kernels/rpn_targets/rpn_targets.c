@@ -43,7 +43,7 @@ static status rpn_targets_infer(op_call *call) {
     return STATUS_OK;
 }
 
-#define ANCHORS3                                                                                             \
+#define ANCHORS3(height, width)                                                                              \
     .anchors = {.levels = 3,                                                                                 \
                 .n_sizes = {1, 1, 1},                                                                        \
                 .n_ratios = {3, 3, 3},                                                                       \
@@ -51,15 +51,19 @@ static status rpn_targets_infer(op_call *call) {
                 .ratios = {{0.5, 1, 2}, {0.5, 1, 2}, {0.5, 1, 2}},                                           \
                 .strides = {8, 16, 32},                                                                      \
                 .rounding = ANCHOR_ROUND_CORNERS},                                                           \
-    .canvas_height = 80, .canvas_width = 112, .box_weights = {1, 1, 1, 1}, .iou_background = 0.3,            \
+    .canvas_height = (height), .canvas_width = (width), .box_weights = {1, 1, 1, 1}, .iou_background = 0.3,  \
     .iou_foreground = 0.7
 
+#define SMALL ANCHORS3(80, 112)
+
 static const rpn_targets_params
-    usual = {ANCHORS3, .batch_size_per_image = 32, .positive_fraction = 0.5, .straddle = -1, .seed = 7},
-    few_objects = {ANCHORS3, .batch_size_per_image = 9, .positive_fraction = 0.25, .straddle = -1, .seed = 7},
-    all = {ANCHORS3, .batch_size_per_image = 100000, .positive_fraction = 1, .straddle = -1, .seed = 7},
-    inside = {ANCHORS3, .batch_size_per_image = 64, .positive_fraction = 0.5, .straddle = 0, .seed = 8},
-    no_objects = {ANCHORS3, .batch_size_per_image = 16, .positive_fraction = 0, .straddle = -1, .seed = 9};
+    usual = {SMALL, .batch_size_per_image = 32, .positive_fraction = 0.5, .straddle = -1, .seed = 7},
+    few_objects = {SMALL, .batch_size_per_image = 9, .positive_fraction = 0.25, .straddle = -1, .seed = 7},
+    all = {SMALL, .batch_size_per_image = 100000, .positive_fraction = 1, .straddle = -1, .seed = 7},
+    inside = {SMALL, .batch_size_per_image = 64, .positive_fraction = 0.5, .straddle = 0, .seed = 8},
+    no_objects = {SMALL, .batch_size_per_image = 16, .positive_fraction = 0, .straddle = -1, .seed = 9},
+    wide = {ANCHORS3(240, 320), .batch_size_per_image = 100, .positive_fraction = 0.25, .straddle = -1,
+            .seed = 10};
 
 static void set_images(const op_call *call, int64_t objects) {
     image_info *info = call->in[RPN_TARGETS_INFO]->data;
@@ -119,6 +123,7 @@ static const op_case rpn_targets_cases[] = {
     {.name = "special_boxes", .params = &all, .in = IMAGES(1, 7), .prepare = special_boxes},
     {.name = "special_boxes_sampled", .params = &usual, .in = IMAGES(2, 7), .prepare = special_boxes},
     {.name = "no_positive_wanted", .params = &no_objects, .in = IMAGES(1, 3), .prepare = whole_boxes},
+    {.name = "several_tiles", .params = &wide, .in = IMAGES(2, 40), .prepare = whole_boxes},
     {.name = "no_object", .params = &usual, .in = IMAGES(2, 4), .prepare = no_object},
     {.name = "no_room_for_objects", .params = &usual, .in = IMAGES(2, 0), .prepare = no_object},
     {.name = "no_images", .params = &usual, .in = IMAGES(0, 4)},
