@@ -87,7 +87,8 @@ static bool staged_is_done(comm *c, comm_request request) {
 static void staged_sum_f64(comm *c, double *values, size_t count) {
     comm_staged *s = (comm_staged *)c;
     size_t bytes = count * sizeof *values;
-    double *copy = s->places[place_for(s, values, bytes)].copy;
+    int place = place_for(s, values, bytes); /* moves the list */
+    double *copy = s->places[place].copy;
     to_host(s, copy, values, bytes);
     comm_host_sum_f64(s->base.host, copy, count);
     device_copy(s->base.device, NULL, values, copy, bytes);
