@@ -87,6 +87,19 @@ static const rpn_proposals_params usual = {.anchors = ANCHORS3,
                                            .min_size_inclusive = true,
                                            .box_weights = {1, 1, 1, 1}};
 
+#define THOUSANDS(topk, threshold)                                                                           \
+    {                                                                                                        \
+        .anchors = ANCHORS3, .canvas_height = 320, .canvas_width = 320, .pre_nms_topk = (topk),              \
+        .post_nms_topk = 300, .nms_threshold = (threshold), .box_weights = {                                 \
+            1,                                                                                               \
+            1,                                                                                               \
+            1,                                                                                               \
+            1                                                                                                \
+        }                                                                                                    \
+    }
+
+static const rpn_proposals_params thousands = THOUSANDS(2500, 0.6), ties = THOUSANDS(3500, 0.6);
+
 /* Resized sizes that differ between the images; the rest is padding. */
 static void set_info(const op_call *call) {
     image_info *info = call->in[RPN_PROPOSALS_INFO]->data;
@@ -132,6 +145,28 @@ static void all_outside(const op_call *call) {
         [RPN_PROPOSALS_INFO] = OP_IN(CONSTANT, 0, 0, n, IMAGE_INFO_INTS)                                     \
     }
 
+/* Levels of 4800, 1200 and 300 anchors. */
+#define LARGE_MAPS(deviation)                                                                                \
+    {                                                                                                        \
+        [0] = OP_IN(NORMAL, 0, 1, 1, 40, 40, 3), [1] = OP_IN(NORMAL, 0, 1, 1, 20, 20, 3),                    \
+        [2] = OP_IN(NORMAL, 0, 1, 1, 10, 10, 3),                                                             \
+        [RPN_PROPOSALS_DELTAS] = OP_IN(NORMAL, 0, deviation, 1, 40, 40, 12),                                 \
+        [RPN_PROPOSALS_DELTAS + 1] = OP_IN(NORMAL, 0, deviation, 1, 20, 20, 12),                             \
+        [RPN_PROPOSALS_DELTAS + 2] = OP_IN(NORMAL, 0, deviation, 1, 10, 10, 12),                             \
+        [RPN_PROPOSALS_INFO] = OP_IN(CONSTANT, 0, 0, 1, IMAGE_INFO_INTS)                                     \
+    }
+
+/* A large image, all of it. */
+static void set_large_info(const op_call *call) {
+    *(image_info *)call->in[RPN_PROPOSALS_INFO]->data =
+        (image_info){.original_height = 100, .original_width = 100, .height = 320, .width = 320};
+}
+
+static void many_equal_scores(const op_call *call) {
+    equal_scores(call);
+    set_large_info(call);
+}
+
 static const op_case rpn_proposals_cases[] = {
     {.name = "two_images", .params = &usual, .in = MAPS(2, 0.3), .prepare = set_info},
     {.name = "few_and_small_dropped", .params = &few, .in = MAPS(3, 2), .prepare = set_info},
@@ -139,6 +174,11 @@ static const op_case rpn_proposals_cases[] = {
     {.name = "equal_scores", .params = &usual, .in = MAPS(2, 0.2), .prepare = equal_scores},
     {.name = "not_finite", .params = &usual, .in = MAPS(2, 0.2), .prepare = not_finite},
     {.name = "nothing_left", .params = &few, .in = MAPS(2, 0.1), .prepare = all_outside},
+    {.name = "thousands", .params = &thousands, .in = LARGE_MAPS(0.5), .prepare = set_large_info},
+    {.name = "thousands_of_equal_scores",
+     .params = &ties,
+     .in = LARGE_MAPS(0.5),
+     .prepare = many_equal_scores},
     {.name = "no_images", .params = &few, .in = MAPS(0, 0.1)},
 };
 
