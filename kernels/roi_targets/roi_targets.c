@@ -71,6 +71,8 @@ static const roi_targets_params usual = {HEADS, .append_gt = true, .batch_size_p
                                 all = {HEADS, .append_gt = true, .batch_size_per_image = 1000,
                                        .positive_fraction = 1},
                                 not_appended = {HEADS, .batch_size_per_image = 16, .positive_fraction = 0.25},
+                                many = {HEADS, .append_gt = true, .batch_size_per_image = 300,
+                                        .positive_fraction = 0.25},
                                 no_masks = {HEADS, .append_gt = true, .batch_size_per_image = 8,
                                             .positive_fraction = 0};
 
@@ -148,6 +150,7 @@ static const op_case roi_targets_cases[] = {
             OP_IN(INTEGER, 0, 80, 2, 6), OP_IN(CONSTANT, 0, 0, 2), OP_IN(CONSTANT, 0, 0, 2, IMAGE_INFO_INTS),
             OP_IN(CONSTANT, 0, 0, 1), OP_IN(INTEGER, 0, 100000, 2, 70)},
      .prepare = whole_boxes},
+    {.name = "many_proposals", .params = &many, .in = IMAGES(2, 1300, 40), .prepare = whole_boxes},
     {.name = "no_images", .params = &usual, .in = IMAGES(0, 30, 5)},
 };
 
