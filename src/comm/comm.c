@@ -128,7 +128,7 @@ status comm_agree(comm *c, status mine) {
     return (status)(worst % 256);
 }
 
-_Noreturn void comm_abort(comm *c, int exit_code) {
+void comm_abort(comm *c, int exit_code) {
     comm *host = host_of(c);
     fflush(NULL);
     host->ops->abort(host, exit_code);

@@ -83,6 +83,6 @@ void comm_gather_bytes(comm *c, void *out, const size_t *sizes, const void *byte
 status comm_agree(comm *c, status mine);
 
 /* Ends every rank of the job with this exit code. For a failure that the other ranks do not know of. */
-_Noreturn void comm_abort(comm *c, int exit_code);
+void comm_abort(comm *c, int exit_code) __attribute__((noreturn));
 
 #endif
