@@ -103,6 +103,8 @@ static const select_detections_params
                      WEIGHTS},
     few = {.nms_threshold = 0.3, .max_detections = 7, WEIGHTS},
     all = {.nms_threshold = 1, .max_detections = 500, .box_weights = {1, 1, 1, 1}},
+    crowd = {.nms_threshold = 0.3, .max_detections = 300, WEIGHTS},
+    crowd_all = {.nms_threshold = 1, .max_detections = 700, .box_weights = {1, 1, 1, 1}},
     none = {.score_threshold = 1, .nms_threshold = 0.5, .max_detections = 3, WEIGHTS};
 
 /* Images enlarged, shrunk and of another shape; RoIs turn by turn, half of them on top of one another. */
@@ -172,6 +174,8 @@ static const op_case select_detections_cases[] = {
     {.name = "not_finite", .params = &usual, .in = HEADS(63, 4, 2, 1), .prepare = not_finite},
     {.name = "boxes_off_the_image", .params = &few, .in = HEADS(24, 3, 1, 0.1), .prepare = outside},
     {.name = "nothing_above_threshold", .params = &none, .in = HEADS(20, 3, 2, 1), .prepare = place},
+    {.name = "thousands", .params = &crowd, .in = HEADS(400, 6, 1, 1), .prepare = place},
+    {.name = "hundreds_kept", .params = &crowd_all, .in = HEADS(400, 2, 1, 0.1), .prepare = outside},
     {.name = "counted",
      .params = &usual,
      .in = HEADS(30, 3, 2, 1),
