@@ -1,0 +1,197 @@
+/* What the cases of the ops do not show of CUDA kernels: that image_pack's pixels are the CPU kernel's to the last bit, and that
+ * sync_batch_norm on two ranks is that of the whole batch. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "autograd/tensor_compare.h"
+#include "base/philox.h"
+#include "comm/comm_backend.h"
+#include "cuda/cuda_kernels.h"
+#include "image_pack/image_pack.h"
+#include "sync_batch_norm/sync_batch_norm.h"
+
+static void run_pass(op_call *call, const op_kernel *kernel, bool backward) {
+    size_t bytes = kernel->scratch_bytes ? kernel->scratch_bytes(call, backward) : 0;
+    call->scratch = aligned_alloc(64, (bytes + 64) / 64 * 64);
+    assert_non_null(call->scratch);
+    memset(call->scratch, 0xFF, bytes);
+    backward ? kernel->backward(call) : kernel->forward(call);
+    free(call->scratch);
+}
+
+/* ---- image_pack ----------------------------------------------------------------------------------------- */
+
+enum { CANVAS = 40, IMAGES = 3, MOST_SIDE = 70, BYTES = IMAGES * (MOST_SIDE * MOST_SIDE * 3 + 64) };
+
+/* The next one of low..high-1. */
+static int number(uint64_t *drawn, int low, int high) {
+    static const philox_key key = {.seed = 3, .purpose = PHILOX_TEST};
+    return low + (int)philox_below(&key, (*drawn)++, (uint32_t)(high - low));
+}
+
+static void fill_batch(image_pack_record *records, uint8_t *bytes, uint64_t *drawn) {
+    int32_t offset = 0;
+    for (int i = 0; i < BYTES; i++) bytes[i] = (uint8_t)number(drawn, 0, 256);
+    for (int n = 0; n < IMAGES; n++) {
+        image_pack_record r = {.offset = offset,
+                               .height = number(drawn, 1, MOST_SIDE + 1),
+                               .width = number(drawn, 1, MOST_SIDE + 1),
+                               .resized_height = number(drawn, 1, CANVAS + 1),
+                               .resized_width = number(drawn, 1, CANVAS + 1),
+                               .flip = n & 1};
+        records[n] = r;
+        offset += (r.height * r.width * 3 + 63) / IMAGE_PACK_ALIGNMENT;
+    }
+}
+
+static void packs_to_the_last_bit(void **state) {
+    (void)state;
+    static uint8_t bytes[BYTES];
+    static float y[2][IMAGES * CANVAS * CANVAS * 3];
+    const op_kernel *kernels[] = {image_pack_op.cpu, cuda_kernels_find("image_pack")[0]};
+    uint64_t drawn = 0;
+    for (int round = 0; round < 8; round++) {
+        image_pack_record records[IMAGES];
+        image_pack_params params = {.antialias = round % 2 == 0,
+                                    .mean = {123.675, 116.28, 103.53},
+                                    .std = {58.395, 57.12, 57.375},
+                                    .order = {2, 0, 1},
+                                    .canvas_height = CANVAS,
+                                    .canvas_width = CANVAS};
+        fill_batch(records, bytes, &drawn);
+        tensor image = tensor_make("image", DTYPE_U8, 1, (int64_t[]){BYTES}, bytes), out = {0};
+        tensor table =
+            tensor_make("table", DTYPE_I32, 2, (int64_t[]){IMAGES, IMAGE_PACK_RECORD_INTS}, records);
+        op_call call = {.op = &image_pack_op, .params = &params, .in = {&image, &table}, .out = {&out}};
+        assert_int_equal(op_infer(&call), STATUS_OK);
+        assert_int_equal(image_pack_op.validate(&call), STATUS_OK);
+        for (int k = 0; k < 2; k++) {
+            out.data = y[k];
+            memset(y[k], 0xFF, sizeof y[k]);
+            run_pass(&call, kernels[k], false);
+        }
+        assert_memory_equal(y[0], y[1], sizeof y[0]);
+    }
+}
+
+/* ---- sync_batch_norm ------------------------------------------------------------------------------------ */
+
+enum { ROWS = 5, PIXELS = 6, CHANNELS = 8, VALUES = ROWS * PIXELS * CHANNELS, SUMS = 2 * CHANNELS + 1 };
+
+/* Two ranks, one after the other: each pass runs twice, first to note the rank's sums, then to get those of both. */
+static struct {
+    double sums[2][SUMS];
+    int rank;
+    bool give;
+} ranks;
+
+static void sum_two(comm *c, double *values, size_t count) {
+    (void)c;
+    assert_int_equal(count, SUMS);
+    for (size_t i = 0; i < count; i++) {
+        if (ranks.give)
+            values[i] = ranks.sums[0][i] + ranks.sums[1][i];
+        else
+            ranks.sums[ranks.rank][i] = values[i];
+    }
+}
+
+/* Images [first, end) of the batch, and what comes of them. */
+typedef struct part {
+    int64_t first, end;
+    float x[VALUES], d_y[VALUES], y[VALUES], d_x[VALUES];
+    float weight[CHANNELS], bias[CHANNELS], mean[CHANNELS], var[CHANNELS], saved[3 * CHANNELS];
+    float d_weight[CHANNELS], d_bias[CHANNELS];
+} part;
+
+static void run_part(part *p, comm *c, bool backward) {
+    static const sync_batch_norm_params params = {.eps = 1e-5, .momentum = 0.1, .relu = true};
+    const int64_t shape[4] = {p->end - p->first, PIXELS, 1, CHANNELS}, channels = CHANNELS;
+    int64_t at = p->first * PIXELS * CHANNELS;
+    tensor x = tensor_make("x", DTYPE_F32, 4, shape, p->x + at), y = {0}, new_mean = {0}, new_var = {0},
+           saved = {0}, d_y = tensor_make("d_y", DTYPE_F32, 4, shape, p->d_y + at),
+           d_x = tensor_make("d_x", DTYPE_F32, 4, shape, p->d_x + at),
+           weight = tensor_make("weight", DTYPE_F32, 1, &channels, p->weight),
+           bias = tensor_make("bias", DTYPE_F32, 1, &channels, p->bias),
+           old_mean = tensor_make("mean", DTYPE_F32, 1, &channels, p->mean),
+           old_var = tensor_make("var", DTYPE_F32, 1, &channels, p->var),
+           d_weight = tensor_make("d_weight", DTYPE_F32, 1, &channels, p->d_weight),
+           d_bias = tensor_make("d_bias", DTYPE_F32, 1, &channels, p->d_bias);
+    float new_statistics[2][CHANNELS];
+    op_call call = {.op = &sync_batch_norm_op,
+                    .params = &params,
+                    .in = {&x, &weight, &bias, &old_mean, &old_var},
+                    .out = {&y, &new_mean, &new_var, &saved},
+                    .d_in = {&d_x, &d_weight, &d_bias},
+                    .d_out = {&d_y},
+                    .comm = c};
+    assert_int_equal(op_infer(&call), STATUS_OK);
+    y.data = p->y + at;
+    new_mean.data = new_statistics[0];
+    new_var.data = new_statistics[1];
+    saved.data = p->saved;
+    run_pass(&call, cuda_kernels_find("sync_batch_norm")[0], backward);
+}
+
+static void run_both(part parts[2], comm *c, bool backward) {
+    for (int give = 0; give < 2; give++) {
+        for (int rank = 0; rank < 2; rank++) {
+            ranks.give = give;
+            ranks.rank = rank;
+            run_part(&parts[rank], c, backward);
+        }
+    }
+}
+
+static void check_near(const float *actual, const float *expected, int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; i++)
+        if (!(tensor_compare_share(actual[i], expected[i], 1e-5, 1e-5) <= 1))
+            fail_msg("[%lld] is %.9g, not %.9g", (long long)i, (double)actual[i], (double)expected[i]);
+}
+
+static void normalises_over_two_ranks(void **state) {
+    (void)state;
+    static part all = {.end = ROWS}, parts[2];
+    philox_key key = {.seed = 7, .purpose = PHILOX_TEST};
+    for (int i = 0; i < VALUES; i++) {
+        all.x[i] = 3 + philox_normal(&key, (uint64_t)i);
+        all.d_y[i] = philox_normal(&key, (uint64_t)(VALUES + i));
+    }
+    for (int c = 0; c < CHANNELS; c++) all.weight[c] = all.var[c] = 1 + 0.1f * (float)c;
+    for (int rank = 0; rank < 2; rank++) {
+        parts[rank] = all;
+        parts[rank].first = rank ? 2 : 0;
+        parts[rank].end = rank ? ROWS : 2;
+    }
+    const comm_ops ops = {.name = "two ranks in turns", .sum_f64 = sum_two};
+    comm c = {.ops = &ops};
+    run_part(&all, NULL, false);
+    run_part(&all, NULL, true);
+    run_both(parts, &c, false);
+    run_both(parts, &c, true);
+    for (int rank = 0; rank < 2; rank++) {
+        int64_t first = parts[rank].first * PIXELS * CHANNELS, end = parts[rank].end * PIXELS * CHANNELS;
+        check_near(parts[rank].y, all.y, first, end);
+        check_near(parts[rank].d_x, all.d_x, first, end);
+        check_near(parts[rank].saved, all.saved, 0, 3 * CHANNELS);
+    }
+    for (int k = 0; k < CHANNELS; k++) { /* parameters' gradients are each rank's own */
+        parts[0].d_weight[k] += parts[1].d_weight[k];
+        parts[0].d_bias[k] += parts[1].d_bias[k];
+    }
+    check_near(parts[0].d_weight, all.d_weight, 0, CHANNELS);
+    check_near(parts[0].d_bias, all.d_bias, 0, CHANNELS);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packs_to_the_last_bit),
+        cmocka_unit_test(normalises_over_two_ranks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
