@@ -68,12 +68,18 @@ static int card_number(const char *name) {
     return atoi(name + 5);
 }
 
-status device_open(device **out, const char *name) {
-    *out = NULL;
+static status open_any(device **out, const char *name) {
     if (strcmp(name, "cpu") == 0) return device_cpu_open(out);
     int card = card_number(name);
     if (card >= 0) return open_plugin(out, card);
     return error_set(STATUS_USAGE, "use --device cpu or --device cuda", "unknown device %s", name);
+}
+
+status device_open(device **out, const char *name) {
+    *out = NULL;
+    RETURN_IF_ERROR(open_any(out, name));
+    memory_ranges_init(&(*out)->ranges);
+    return STATUS_OK;
 }
 
 void device_close(device *d) {
@@ -81,6 +87,7 @@ void device_close(device *d) {
     size_t left = device_memory_used(d);
     CHECK(left == 0, "device %s closed with %zu bytes still allocated", d->name, left);
     void *plugin = d->plugin;
+    memory_ranges_release(&d->ranges);
     d->ops->close(d);
     if (plugin) dlclose(plugin);
 }
@@ -90,6 +97,9 @@ device_kind device_get_kind(const device *d) {
 }
 const char *device_get_name(const device *d) {
     return d->name;
+}
+bool device_is_host_accessible(const device *d) {
+    return d->host_accessible;
 }
 
 const struct op_kernel *device_find_kernel(const device *d, const char *op_name) {
@@ -102,8 +112,20 @@ status device_open_comm(device *d, struct comm **out, struct comm *host) {
                      d->name);
 }
 
+uint64_t device_host_waits(const device *d) {
+    return atomic_load(&d->host_waits);
+}
+
+/* Every wait of the host goes through here. */
+static void count_wait(device *d, const char *call) {
+    CHECK(!d->capturing, "%s: would wait for the device while a graph is captured", call);
+    atomic_fetch_add(&d->host_waits, 1);
+}
+
 status device_alloc(device *d, void **out, size_t bytes, const char *what) {
+    count_wait(d, "device_alloc");
     RETURN_IF_ERROR(d->ops->alloc(d, out, bytes, what));
+    memory_ranges_add(&d->ranges, *out, bytes, MEMORY_DEVICE);
     size_t used = atomic_fetch_add(&d->used, bytes) + bytes, peak = atomic_load(&d->peak);
     while (used > peak && !atomic_compare_exchange_weak(&d->peak, &peak, used)) {
     }
@@ -112,6 +134,8 @@ status device_alloc(device *d, void **out, size_t bytes, const char *what) {
 
 void device_free(device *d, void *memory, size_t bytes) {
     if (!memory) return;
+    count_wait(d, "device_free");
+    memory_ranges_remove(&d->ranges, memory, bytes, MEMORY_DEVICE);
     d->ops->release(d, memory, bytes);
     size_t before = atomic_fetch_sub(&d->used, bytes);
     CHECK(before >= bytes, "%zu bytes freed, only %zu were allocated", bytes, before);
@@ -126,7 +150,7 @@ size_t device_memory_peak(const device *d) {
 
 status device_alloc_host(device *d, void **out, size_t bytes, const char *what) {
     RETURN_IF_ERROR(host_pages_map(out, bytes, what));
-    status result = d->ops->pin(d, *out, bytes, what);
+    status result = device_pin(d, *out, bytes, what);
     if (result == STATUS_OK) return STATUS_OK;
     host_pages_unmap(*out, bytes);
     *out = NULL;
@@ -135,19 +159,30 @@ status device_alloc_host(device *d, void **out, size_t bytes, const char *what) 
 
 void device_free_host(device *d, void *memory, size_t bytes) {
     if (!memory) return;
-    d->ops->unpin(d, memory, bytes);
+    device_unpin(d, memory, bytes);
     host_pages_unmap(memory, bytes);
 }
 
 status device_pin(device *d, void *memory, size_t bytes, const char *what) {
-    return d->ops->pin(d, memory, bytes, what);
+    count_wait(d, "device_pin");
+    RETURN_IF_ERROR(d->ops->pin(d, memory, bytes, what));
+    memory_ranges_add(&d->ranges, memory, bytes, MEMORY_PAGE_LOCKED);
+    return STATUS_OK;
 }
+
 void device_unpin(device *d, void *memory, size_t bytes) {
+    count_wait(d, "device_unpin");
+    memory_ranges_remove(&d->ranges, memory, bytes, MEMORY_PAGE_LOCKED);
     d->ops->unpin(d, memory, bytes);
 }
 
 void device_copy(device *d, device_stream *stream, void *destination, const void *source, size_t bytes) {
-    if (bytes) d->ops->copy(d, stream, destination, source, bytes);
+    if (bytes == 0) return;
+    bool pageable = memory_ranges_find(&d->ranges, destination, bytes) == MEMORY_PAGEABLE ||
+                    memory_ranges_find(&d->ranges, source, bytes) == MEMORY_PAGEABLE;
+    if (pageable) count_wait(d, "device_copy with pageable memory");
+    d->ops->copy(d, stream, destination, source, bytes);
+    if (pageable) d->ops->synchronize(d, stream);
 }
 
 void device_fill(device *d, device_stream *stream, void *memory, int byte, size_t bytes) {
@@ -157,15 +192,20 @@ void device_fill(device *d, device_stream *stream, void *memory, int byte, size_
 device_stream *device_get_stream(device *d, device_stream_role role) {
     return d->streams[role];
 }
+
 void device_synchronize(device *d, device_stream *stream) {
+    count_wait(d, "device_synchronize");
     d->ops->synchronize(d, stream);
 }
 
 status device_event_new(device *d, device_event **out) {
-    return d->ops->event_new(d, out);
+    return d->ops->event_new(d, out, false);
+}
+status device_event_new_timed(device *d, device_event **out) {
+    return d->ops->event_new(d, out, true);
 }
 void device_event_free(device *d, device_event *event) {
-    d->ops->event_free(d, event);
+    if (event) d->ops->event_free(d, event);
 }
 void device_event_record(device *d, device_event *event, device_stream *stream) {
     d->ops->event_record(d, event, stream);
@@ -173,6 +213,41 @@ void device_event_record(device *d, device_event *event, device_stream *stream) 
 void device_event_wait(device *d, device_stream *stream, device_event *event) {
     d->ops->event_wait(d, stream, event);
 }
+
 void device_event_synchronize(device *d, device_event *event) {
+    count_wait(d, "device_event_synchronize");
     d->ops->event_synchronize(d, event);
+}
+
+bool device_event_is_reached(device *d, device_event *event) {
+    return d->ops->event_is_reached(d, event);
+}
+double device_event_milliseconds(device *d, device_event *from, device_event *to) {
+    return d->ops->event_milliseconds(d, from, to);
+}
+
+bool device_can_capture(const device *d) {
+    return d->ops->capture_begin != NULL;
+}
+
+void device_capture_begin(device *d) {
+    CHECK(device_can_capture(d), "device %s cannot capture", d->name);
+    CHECK(!d->capturing, "a capture runs already");
+    d->ops->capture_begin(d);
+    d->capturing = true;
+}
+
+status device_capture_end(device *d, device_graph **out) {
+    CHECK(d->capturing, "no capture was begun");
+    *out = NULL;
+    d->capturing = false;
+    return d->ops->capture_end(d, out);
+}
+
+void device_graph_launch(device *d, device_graph *g) {
+    CHECK(!d->capturing, "a graph is launched while another is captured");
+    d->ops->graph_launch(d, g);
+}
+void device_graph_free(device *d, device_graph *g) {
+    if (g) d->ops->graph_free(d, g);
 }

@@ -9,11 +9,14 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct device device;
 typedef struct device_stream device_stream;
 typedef struct device_event device_event;
+typedef struct device_graph device_graph;
 
 struct op_kernel; /* autograd/op.h */
 struct comm;      /* comm/comm.h */
@@ -35,6 +38,14 @@ void device_close(device *d);
 
 device_kind device_get_kind(const device *d);
 const char *device_get_name(const device *d); /* "cpu", or the card's own name */
+
+/* Whether the host may read and write memory of device_alloc by its address. */
+bool device_is_host_accessible(const device *d);
+
+/* How often the host has waited for the device since it was opened: device_synchronize, device_event_synchronize, copies
+ * that are not asynchronous (below), and every call that takes, pins or gives back memory, since those wait inside CUDA.
+ * The CPU counts the same calls, so a test can prove there too that a step queues without a wait. */
+uint64_t device_host_waits(const device *d);
 
 /* The device's kernel of an op. NULL: it has none; always so for the CPU, whose kernels are in the op's own
  * table. */
@@ -62,18 +73,38 @@ void device_free_host(device *d, void *memory, size_t bytes);
 status device_pin(device *d, void *memory, size_t bytes, const char *what);
 void device_unpin(device *d, void *memory, size_t bytes);
 
-/* Either side may be host or device memory; the ranges must not overlap. */
+/* Either side may be host or device memory; the ranges must not overlap. A copy is asynchronous if each side is memory of
+ * device_alloc or page-locked memory of this device: it is finished when the stream has reached it, and until then the host
+ * must neither write the source nor touch the destination. With any other (pageable) host memory it is finished when the call
+ * returns, after all earlier work of the stream, and counts as a host wait. */
 void device_copy(device *d, device_stream *stream, void *destination, const void *source, size_t bytes);
 void device_fill(device *d, device_stream *stream, void *memory, int byte, size_t bytes);
 
 device_stream *device_get_stream(device *d, device_stream_role role);
 void device_synchronize(device *d, device_stream *stream); /* the host waits until the stream is empty */
 
-/* An event marks a place in a stream. Wait: the stream goes on only after the place was reached. */
+/* An event marks the place in a stream where it was last recorded; one that never was counts as reached. Wait: the stream
+ * goes on only after the place was reached. Only timed events can be given to device_event_milliseconds; others cost less. */
 status device_event_new(device *d, device_event **out);
+status device_event_new_timed(device *d, device_event **out);
 void device_event_free(device *d, device_event *event);
 void device_event_record(device *d, device_event *event, device_stream *stream);
 void device_event_wait(device *d, device_stream *stream, device_event *event);
 void device_event_synchronize(device *d, device_event *event); /* the host waits */
+bool device_event_is_reached(device *d, device_event *event);  /* the host does not wait */
+
+/* Time between two timed events that are recorded and reached. On the CPU: between the calls that recorded them. */
+double device_event_milliseconds(device *d, device_event *from, device_event *to);
+
+/* A graph is a recording that is queued as a whole, with one call of the driver. Between begin and end, everything queued on
+ * the compute stream, and on streams that wait for an event recorded there, is recorded and does not run; such a stream must
+ * be joined again (the compute stream waits for its last event) before the end. Nothing in between may wait, take or give
+ * back memory. All addresses are those of the recording. Launch queues it on the compute stream. The CPU cannot capture.
+ * OS: the driver refused. */
+bool device_can_capture(const device *d);
+void device_capture_begin(device *d);
+status device_capture_end(device *d, device_graph **out);
+void device_graph_launch(device *d, device_graph *g);
+void device_graph_free(device *d, device_graph *g);
 
 #endif

@@ -3,6 +3,7 @@
 #define DEVICE_DEVICE_BACKEND_H
 
 #include "device/device.h"
+#include "device/memory_ranges.h"
 
 #include <stdatomic.h>
 
@@ -15,31 +16,42 @@ typedef struct device_ops {
     void (*copy)(device *d, device_stream *stream, void *destination, const void *source, size_t bytes);
     void (*fill)(device *d, device_stream *stream, void *memory, int byte, size_t bytes);
     void (*synchronize)(device *d, device_stream *stream);
-    status (*event_new)(device *d, device_event **out);
+    status (*event_new)(device *d, device_event **out, bool timed);
     void (*event_free)(device *d, device_event *event);
     void (*event_record)(device *d, device_event *event, device_stream *stream);
     void (*event_wait)(device *d, device_stream *stream, device_event *event);
     void (*event_synchronize)(device *d, device_event *event);
     status (*open_comm)(device *d, struct comm **out,
-                        struct comm *host);                      /* see device_open_comm; may be NULL */
+                        struct comm *host); /* see device_open_comm; may be NULL */
+    bool (*event_is_reached)(device *d, device_event *event);
+    double (*event_milliseconds)(device *d, device_event *from, device_event *to);
+    /* All four NULL: the device cannot capture. */
+    void (*capture_begin)(device *d);
+    status (*capture_end)(device *d, device_graph **out);
+    void (*graph_launch)(device *d, device_graph *g);
+    void (*graph_free)(device *d, device_graph *g);
     const struct op_kernel *(*find_kernel)(const char *op_name); /* see device_find_kernel; NULL on the CPU */
 } device_ops;
 
-/* First member of a backend's own struct. Streams are NULL where the backend has none. */
+/* First member of a backend's own struct, zeroed but for what the backend sets: ops, kind, name, streams (NULL where it has
+ * none), host_accessible. */
 struct device {
     const device_ops *ops;
     device_kind kind;
     char name[64];
     device_stream *streams[3]; /* by device_stream_role */
     void *plugin;              /* dlopen handle, set by device_open; NULL for the CPU */
+    bool host_accessible, capturing;
     atomic_size_t used, peak;
+    atomic_uint_least64_t host_waits;
+    memory_ranges ranges; /* kept by device.c; a backend may look addresses up */
 };
 
 status device_cpu_open(device **out);
 
 /* A plug-in exports `status device_plugin_open(device **out, int card, int version)` and refuses
  * (NO_DEVICE) a version that is not the one it was built with. */
-enum { DEVICE_PLUGIN_VERSION = 2 };
+enum { DEVICE_PLUGIN_VERSION = 3 };
 typedef status (*device_plugin_open_function)(device **out, int card, int version);
 #define DEVICE_PLUGIN_OPEN_NAME "device_plugin_open"
 

@@ -1,6 +1,7 @@
 #include "device/device_backend.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -81,23 +82,38 @@ static void cpu_synchronize(device *d, device_stream *stream) {
     (void)d, (void)stream;
 }
 
-static status cpu_event_new(device *d, device_event **out) {
-    (void)d;
-    *out = NULL;
-    return STATUS_OK;
+/* An event: when it was recorded. */
+struct device_event {
+    double seconds;
+};
+
+static status cpu_event_new(device *d, device_event **out, bool timed) {
+    (void)d, (void)timed;
+    *out = calloc(1, sizeof **out);
+    return *out ? STATUS_OK : error_set(STATUS_OS, "free some memory", "no memory for an event");
 }
 
 static void cpu_event_free(device *d, device_event *event) {
-    (void)d, (void)event;
+    (void)d;
+    free(event);
 }
 static void cpu_event_record(device *d, device_event *event, device_stream *stream) {
-    (void)d, (void)event, (void)stream;
+    (void)d, (void)stream;
+    event->seconds = clock_seconds();
 }
 static void cpu_event_wait(device *d, device_stream *stream, device_event *event) {
     (void)d, (void)stream, (void)event;
 }
 static void cpu_event_synchronize(device *d, device_event *event) {
     (void)d, (void)event;
+}
+static bool cpu_event_is_reached(device *d, device_event *event) {
+    (void)d, (void)event;
+    return true;
+}
+static double cpu_event_milliseconds(device *d, device_event *from, device_event *to) {
+    (void)d;
+    return 1e3 * (to->seconds - from->seconds);
 }
 
 static const device_ops cpu_ops = {
@@ -114,6 +130,8 @@ static const device_ops cpu_ops = {
     .event_record = cpu_event_record,
     .event_wait = cpu_event_wait,
     .event_synchronize = cpu_event_synchronize,
+    .event_is_reached = cpu_event_is_reached,
+    .event_milliseconds = cpu_event_milliseconds,
 };
 
 status device_cpu_open(device **out) {
@@ -121,6 +139,7 @@ status device_cpu_open(device **out) {
     if (!*out) return error_set(STATUS_OS, "free some memory", "no memory for the CPU device");
     (*out)->ops = &cpu_ops;
     (*out)->kind = DEVICE_CPU;
+    (*out)->host_accessible = true;
     snprintf((*out)->name, sizeof(*out)->name, "cpu");
     return STATUS_OK;
 }

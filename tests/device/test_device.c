@@ -84,19 +84,91 @@ static void failed_reservation_names_bytes_and_purpose(void **state) {
     device_close(d);
 }
 
-static void events_and_streams_do_nothing_on_the_cpu(void **state) {
+static void events_know_their_time(void **state) {
     (void)state;
     device *d;
     assert_int_equal(device_open(&d, "cpu"), STATUS_OK);
-    device_event *event;
-    assert_int_equal(device_event_new(d, &event), STATUS_OK);
+    device_event *from, *to;
+    assert_int_equal(device_event_new_timed(d, &from), STATUS_OK);
+    assert_int_equal(device_event_new_timed(d, &to), STATUS_OK);
     device_stream *compute = device_get_stream(d, DEVICE_STREAM_COMPUTE),
                   *comm = device_get_stream(d, DEVICE_STREAM_COMM);
-    device_event_record(d, event, compute);
-    device_event_wait(d, comm, event);
+    device_event_record(d, from, compute);
+    usleep(5000);
+    device_event_record(d, to, comm);
+    device_event_wait(d, comm, from);
+    assert_true(device_event_is_reached(d, to));
+    double passed = device_event_milliseconds(d, from, to);
+    assert_true(passed >= 4.9 && passed < 60e3);
+    device_event_free(d, from);
+    device_event_free(d, to);
+    device_event_free(d, NULL);
+    device_close(d);
+}
+
+static uint64_t waits_since(const device *d, uint64_t *before) {
+    uint64_t now = device_host_waits(d), passed = now - *before;
+    *before = now;
+    return passed;
+}
+
+static void waits_of_the_host_are_counted(void **state) {
+    (void)state;
+    device *d;
+    assert_int_equal(device_open(&d, "cpu"), STATUS_OK);
+    assert_true(device_is_host_accessible(d));
+    uint64_t before = 0;
+    assert_int_equal(waits_since(d, &before), 0);
+    char *a, *b, *locked, *pinned = calloc(1, 100), *pageable = calloc(1, 100);
+    assert_int_equal(device_alloc(d, (void **)&a, 100, "a"), STATUS_OK);
+    assert_int_equal(device_alloc(d, (void **)&b, 100, "b"), STATUS_OK);
+    assert_int_equal(device_alloc_host(d, (void **)&locked, 100, "locked"), STATUS_OK);
+    assert_int_equal(device_pin(d, pinned, 100, "pinned"), STATUS_OK);
+    device_event *event;
+    assert_int_equal(device_event_new(d, &event), STATUS_OK);
+    assert_int_equal(waits_since(d, &before), 4);
+
+    device_fill(d, NULL, a, 1, 100);
+    device_copy(d, NULL, b + 10, a, 90);
+    device_copy(d, NULL, locked, b, 100);
+    device_copy(d, NULL, a, pinned + 99, 1);
+    device_copy(d, NULL, pageable, a, 0);
+    device_event_record(d, event, NULL);
+    device_event_wait(d, device_get_stream(d, DEVICE_STREAM_COPY), event);
+    assert_true(device_event_is_reached(d, event));
+    assert_int_equal(waits_since(d, &before), 0);
+    assert_int_equal(a[0], 0);
+    assert_int_equal(locked[99], 1);
+
+    device_copy(d, NULL, pageable, a, 100);
+    assert_int_equal(waits_since(d, &before), 1);
+    device_copy(d, NULL, b, pageable, 100);
+    assert_int_equal(waits_since(d, &before), 1);
+    device_synchronize(d, NULL);
+    assert_int_equal(waits_since(d, &before), 1);
     device_event_synchronize(d, event);
-    device_synchronize(d, comm);
+    assert_int_equal(waits_since(d, &before), 1);
+
     device_event_free(d, event);
+    device_unpin(d, pinned, 100);
+    assert_int_equal(waits_since(d, &before), 1);
+    device_copy(d, NULL, a, pinned, 100); /* pageable again */
+    assert_int_equal(waits_since(d, &before), 1);
+    device_free_host(d, locked, 100);
+    device_free(d, a, 100);
+    device_free(d, b, 100);
+    assert_int_equal(waits_since(d, &before), 3);
+    free(pinned);
+    free(pageable);
+    device_close(d);
+}
+
+static void the_cpu_cannot_capture(void **state) {
+    (void)state;
+    device *d;
+    assert_int_equal(device_open(&d, "cpu"), STATUS_OK);
+    assert_false(device_can_capture(d));
+    device_graph_free(d, NULL);
     device_close(d);
 }
 
@@ -135,7 +207,9 @@ int main(void) {
         cmocka_unit_test(memory_is_zeroed_aligned_and_counted),
         cmocka_unit_test(reserving_is_free),
         cmocka_unit_test(failed_reservation_names_bytes_and_purpose),
-        cmocka_unit_test(events_and_streams_do_nothing_on_the_cpu),
+        cmocka_unit_test(events_know_their_time),
+        cmocka_unit_test(waits_of_the_host_are_counted),
+        cmocka_unit_test(the_cpu_cannot_capture),
         cmocka_unit_test(unknown_and_missing_devices_are_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

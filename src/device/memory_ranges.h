@@ -1,0 +1,34 @@
+/* What kind of memory an address belongs to: the ranges a device has given out or page-locked. Safe for several threads. */
+#ifndef DEVICE_MEMORY_RANGES_H
+#define DEVICE_MEMORY_RANGES_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum memory_kind { MEMORY_PAGEABLE, MEMORY_DEVICE, MEMORY_PAGE_LOCKED } memory_kind;
+
+typedef struct memory_range {
+    uintptr_t from;
+    size_t bytes;
+    memory_kind kind;
+} memory_range;
+
+typedef struct memory_ranges {
+    pthread_mutex_t mutex;
+    memory_range *all;
+    size_t count, capacity;
+} memory_ranges;
+
+void memory_ranges_init(memory_ranges *r);
+void memory_ranges_release(memory_ranges *r);
+
+void memory_ranges_add(memory_ranges *r, const void *memory, size_t bytes, memory_kind kind);
+
+/* CHECKs that the very range is there. */
+void memory_ranges_remove(memory_ranges *r, const void *memory, size_t bytes, memory_kind kind);
+
+/* Kind of the range that holds all of these bytes; PAGEABLE: none does. */
+memory_kind memory_ranges_find(memory_ranges *r, const void *memory, size_t bytes);
+
+#endif
