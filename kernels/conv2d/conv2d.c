@@ -115,6 +115,9 @@ static const op_case conv2d_cases[] = {
     {.name = "many_channels",
      .params = &same,
      .in = {X(1, 3, 4, 130), OP_IN(NORMAL, 0, 0.1, 140, 3, 3, 130), X(140)}},
+    {.name = "whole_vectors",
+     .params = &half_relu,
+     .in = {X(2, 5, 6, 16), X(24, 3, 3, 16), X(24), X(2, 3, 3, 24)}},
     {.name = "f32_scores", .params = &scores, .in = {X(2, 3, 5, 16), X(3, 1, 1, 16), X(3)}},
     {.name = "single_outputs", .params = &plain, .in = {X(9, 1, 1, 33), X(1, 1, 1, 33)}},
 };

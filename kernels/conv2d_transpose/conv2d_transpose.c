@@ -62,6 +62,7 @@ static const op_case conv2d_transpose_cases[] = {
     {.name = "stride_1", .params = &same, .in = {X(1, 5, 6, 3), X(3, 3, 3, 4), X(4)}},
     {.name = "no_bias", .params = &twice, .in = {X(1, 2, 3, 5), X(5, 2, 2, 3)}},
     {.name = "many_channels", .params = &twice_relu, .in = {X(2, 3, 3, 70), X(70, 2, 2, 81), X(81)}},
+    {.name = "whole_vectors", .params = &twice_relu, .in = {X(2, 3, 4, 8), X(8, 2, 2, 16), X(16)}},
     {.name = "no_images", .params = &twice_relu, .in = {X(0, 4, 4, 6), X(6, 2, 2, 5), X(5)}},
     {.name = "some_rows", .params = &twice_relu, .in = {X(4, 2, 3, 6), X(6, 2, 2, 5), X(5)}, .valid_rows = 2},
     {.name = "no_rows", .params = &same, .in = {X(2, 3, 3, 6), X(6, 3, 3, 2), X(2)}, .valid_rows = -1},

@@ -7,7 +7,7 @@ extern "C" {
 
 namespace {
 
-enum { THREADS = 128 };
+enum { THREADS = 64 };
 
 /* In double, like the reference: one number for each channel, and a small variance loses nothing. */
 struct channel_scale {
