@@ -35,7 +35,8 @@ static status mask_targets_infer(op_call *call) {
 static const mask_targets_params polygons = {CANVAS, .resolution = 28},
                                  bitmaps = {CANVAS, .resolution = 28, .bitmaps = true},
                                  soft = {CANVAS, .resolution = 28, .soft = true},
-                                 coarse = {CANVAS, .resolution = 5, .soft = true};
+                                 fine = {CANVAS, .resolution = 430}, /* bits of a frame: more than 40 KiB */
+    coarse = {CANVAS, .resolution = 5, .soft = true};
 
 /* Original 100 x 80. A triangle; two squares that overlap, and one far off; bitmap crops of stripes and of a
  * disc. */
@@ -91,6 +92,26 @@ static void images(const op_call *call) {
     }
 }
 
+/* All objects are stars of more points than a block of threads has. */
+static void long_outlines(const op_call *call) {
+    enum { POINTS = 601 };
+    images(call);
+    gt_mask_writer writer = {.blob = call->in[MASK_TARGETS_BLOB]->data,
+                             .capacity = (size_t)call->in[MASK_TARGETS_BLOB]->shape[0]};
+    gt_mask_record *records = call->in[MASK_TARGETS_RECORDS]->data;
+    for (int64_t i = 0; i < call->in[MASK_TARGETS_RECORDS]->shape[0] * 4; i++) {
+        float xy[2 * POINTS];
+        int32_t points = POINTS;
+        for (int k = 0; k < POINTS; k++) {
+            double turn = 2 * 3.14159265358979 * k / POINTS, radius = 25 + 5 * (double)(i % 4) + k * k % 11;
+            xy[2 * k] = (float)(50 + radius * cos(turn));
+            xy[2 * k + 1] = (float)(40 + radius * sin(turn));
+        }
+        status s = gt_mask_pack_polygon(&records[i], &writer, xy, &points, 1);
+        CHECK(s == STATUS_OK, "a case's masks do not fit");
+    }
+}
+
 /* No area, a sliver, all of the image, off the object. */
 static void odd_rois(const op_call *call) {
     static const double odd[5][4] = {{30, 30, 30, 30},
@@ -103,10 +124,11 @@ static void odd_rois(const op_call *call) {
         for (int k = 0; k < 4; k++) tensor_set(call->in[MASK_TARGETS_ROIS], 5 * m + 1 + k, odd[m % 5][k]);
 }
 
-#define ROIS(m, n)                                                                                           \
+#define ROIS(m, n) ROIS_OF(m, n, 4096)
+#define ROIS_OF(m, n, bytes)                                                                                 \
     {                                                                                                        \
         OP_IN(UNIFORM, 0, 1, m, 5), OP_IN(CONSTANT, 0, 0, m),                                                \
-            OP_IN(CONSTANT, 0, 0, n, 4, GT_MASK_RECORD_INTS), OP_IN(CONSTANT, 0, 0, 4096),                   \
+            OP_IN(CONSTANT, 0, 0, n, 4, GT_MASK_RECORD_INTS), OP_IN(CONSTANT, 0, 0, bytes),                  \
             OP_IN(CONSTANT, 0, 0, n, IMAGE_INFO_INTS)                                                        \
     }
 
@@ -118,6 +140,13 @@ static const op_case mask_targets_cases[] = {
     {.name = "odd_rois", .params = &polygons, .in = ROIS(20, 1), .prepare = odd_rois},
     {.name = "odd_rois_bitmaps", .params = &bitmaps, .in = ROIS(20, 1), .prepare = odd_rois},
     {.name = "odd_rois_soft", .params = &soft, .in = ROIS(20, 1), .prepare = odd_rois},
+    {.name = "long_outlines", .params = &polygons, .in = ROIS_OF(6, 1, 20000), .prepare = long_outlines},
+    {.name = "long_outlines_bitmaps",
+     .params = &bitmaps,
+     .in = ROIS_OF(6, 2, 40000),
+     .prepare = long_outlines},
+    {.name = "long_outlines_soft", .params = &soft, .in = ROIS_OF(8, 4, 80000), .prepare = long_outlines},
+    {.name = "fine", .params = &fine, .in = ROIS(3, 1), .prepare = images},
     {.name = "counted",
      .params = &polygons,
      .in = ROIS(7, 2),

@@ -15,6 +15,7 @@
 #ifndef DATA_GT_MASKS_H
 #define DATA_GT_MASKS_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,8 +34,8 @@ typedef struct gt_mask_record {
     int32_t reserved;      /* 0 */
 } gt_mask_record;
 
-_Static_assert(sizeof(gt_mask_record) == GT_MASK_RECORD_INTS * sizeof(int32_t),
-               "a record is a row of i32 [G,8]");
+static_assert(sizeof(gt_mask_record) == GT_MASK_RECORD_INTS * sizeof(int32_t),
+              "a record is a row of i32 [G,8]");
 
 /* Bytes of a payload, rounded up to a multiple of 4. `part_points` [parts] counts the points of each part. */
 size_t gt_mask_polygon_size(const int32_t *part_points, int parts);

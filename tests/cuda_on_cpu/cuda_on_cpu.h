@@ -202,6 +202,9 @@ template <class T> T atomicOr(T *address, cuda_on_cpu_same<T> value) {
 template <class T> T atomicAnd(T *address, cuda_on_cpu_same<T> value) {
     return cuda_on_cpu_update(address, [value](T old) { return (T)(old & value); });
 }
+template <class T> T atomicXor(T *address, cuda_on_cpu_same<T> value) {
+    return cuda_on_cpu_update(address, [value](T old) { return (T)(old ^ value); });
+}
 template <class T> T atomicExch(T *address, cuda_on_cpu_same<T> value) {
     return cuda_on_cpu_update(address, [value](T) { return value; });
 }
