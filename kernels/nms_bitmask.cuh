@@ -69,16 +69,18 @@ struct nms_tile {
     float *areas;
     int32_t *groups;
 
-    /* Threads 0..63 bring `count` boxes. The block waits before and behind. */
+    /* Threads 0..63 bring `count` boxes, the rest is empty. The block waits before and behind. */
     __device__ void load(const nms_batch &batch, unsigned segment, int64_t rank, int64_t count) const {
         unsigned i = threadIdx.x;
-        if (i >= NMS_TILE || i >= count) return;
-        boxes[i] = batch.box(segment, rank + i);
+        if (i >= NMS_TILE) return;
+        bool there = i < count;
+        boxes[i] = there ? batch.box(segment, rank + i) : make_float4(0, 0, 0, 0);
         areas[i] = nms_area(boxes[i]);
-        groups[i] = batch.group(segment, rank + i);
+        groups[i] = there ? batch.group(segment, rank + i) : 0;
     }
+    template <bool GROUPS>
     __device__ bool covers(int i, float4 box, float area, int32_t group, float threshold) const {
-        return groups[i] == group && nms_overlaps(boxes[i], areas[i], box, area, threshold);
+        return (!GROUPS || groups[i] == group) && nms_overlaps(boxes[i], areas[i], box, area, threshold);
     }
 };
 
@@ -89,7 +91,7 @@ struct nms_tile {
     nms_tile name = {name##_boxes, name##_areas, name##_groups}
 
 /* A block takes one tile of the chunk from rank `first` on, and as many boxes as it has threads. */
-template <int THREADS>
+template <bool GROUPS, int THREADS>
 __global__ void __launch_bounds__(THREADS) nms_mask_kernel(nms_batch batch, int64_t first, unsigned tiles) {
     NMS_TILE_ARRAY(tile);
     unsigned columns = (tiles * NMS_TILE + blockDim.x - 1) / blockDim.x;
@@ -107,7 +109,10 @@ __global__ void __launch_bounds__(THREADS) nms_mask_kernel(nms_batch batch, int6
     int32_t group = batch.group(segment, first + j);
     int before = min(j - in_front, NMS_TILE);
     uint64_t bits = 0;
-    for (int i = 0; i < before; i++) bits |= (uint64_t)tile.covers(i, box, area, group, batch.threshold) << i;
+#pragma unroll
+    for (int i = 0; i < NMS_TILE; i++)
+        bits |= (uint64_t)tile.covers<GROUPS>(i, box, area, group, batch.threshold) << i;
+    if (before < NMS_TILE) bits &= ((uint64_t)1 << before) - 1;
     batch.mask[((int64_t)segment * tiles + number) * tiles * NMS_TILE + j] = bits;
 }
 
@@ -186,7 +191,7 @@ __global__ void __launch_bounds__(THREADS) nms_sweep_kernel(nms_batch batch, int
             tile.load(batch, segment, first + t * NMS_TILE, NMS_TILE);
             __syncthreads();
             for (; word && !gone; word &= word - 1)
-                gone = tile.covers(__ffsll((long long)word) - 1, box, area, group, batch.threshold);
+                gone = tile.covers<true>(__ffsll((long long)word) - 1, box, area, group, batch.threshold);
         }
         uint32_t bits = __ballot_sync(WARP_ALL, gone);
         if (threadIdx.x % 32 == 0 && rank < count) *batch.dropped_word(segment, rank) |= bits;
@@ -201,8 +206,9 @@ inline void nms_batch_run(const nms_batch &batch, device_stream *stream) {
     unsigned columns = (tiles * NMS_TILE + mask_threads - 1) / mask_threads;
     if (sweep_blocks > NMS_SWEEP_BLOCKS) sweep_blocks = NMS_SWEEP_BLOCKS;
     for (int64_t first = 0; first == 0 || first < batch.stride; first += NMS_CHUNK) {
-        LAUNCH(nms_mask_kernel<NMS_MASK_THREADS>, batch.segments * tiles * columns, mask_threads, 0, stream,
-               batch, first, tiles);
+        LAUNCH(batch.groups ? nms_mask_kernel<true, NMS_MASK_THREADS>
+                            : nms_mask_kernel<false, NMS_MASK_THREADS>,
+               batch.segments * tiles * columns, mask_threads, 0, stream, batch, first, tiles);
         LAUNCH(nms_reduce_kernel<NMS_CHUNK / 2>, batch.segments, tiles * 32, 0, stream, batch, first,
                (int)tiles);
         if (first + NMS_CHUNK < batch.stride)

@@ -12,16 +12,17 @@ __device__ inline float nms_area(float4 box) {
     return __fmul_rn(__fsub_rn(box.z, box.x), __fsub_rn(box.w, box.y));
 }
 
-/* Whether `box` goes because `better`, which stays, covers it. No operation is fused. Where nothing is shared the quotient is 0
- * or NaN, which is not above a threshold. */
+/* Whether `box` goes because `better`, which stays, covers it: IoU > threshold, as nms_greedy.c rounds it (no operation is fused;
+ * the IoU of what has a NaN is NaN, so fmaxf may drop one). Most pairs are far below and need no division: the factor allows for
+ * the rounding of the product, and what is not below is divided. */
 __device__ inline bool nms_overlaps(float4 better, float better_area, float4 box, float area,
                                     float threshold) {
-    float left = box.x > better.x ? box.x : better.x, right = box.z < better.z ? box.z : better.z;
-    float top = box.y > better.y ? box.y : better.y, bottom = box.w < better.w ? box.w : better.w;
-    float w = __fsub_rn(right, left), h = __fsub_rn(bottom, top);
-    if (!(w > 0.0f) || !(h > 0.0f)) return false;
-    float shared = __fmul_rn(w, h);
-    return __fdiv_rn(shared, __fsub_rn(__fadd_rn(better_area, area), shared)) > threshold;
+    float w = __fsub_rn(fminf(box.z, better.z), fmaxf(box.x, better.x));
+    float h = __fsub_rn(fminf(box.w, better.w), fmaxf(box.y, better.y));
+    float shared = __fmul_rn(fmaxf(w, 0.0f), fmaxf(h, 0.0f));
+    float together = __fsub_rn(__fadd_rn(better_area, area), shared);
+    if (shared < threshold * together * 0.99999f) return false;
+    return __fdiv_rn(shared, together) > threshold;
 }
 
 /* nms_float_threshold. */

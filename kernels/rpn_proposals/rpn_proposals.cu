@@ -2,6 +2,7 @@
  * memory, boxes, suppression (nms_bitmask.cuh), and a merge in which each proposal counts the better ones of the other levels.
  *
  * Decisions are those of the CPU's kernel, bit for bit, but for expf: a GPU's and a libm's may differ in the last place. */
+#include "anchor_places.cuh"
 #include "box_math.cuh"
 #include "nms_bitmask.cuh"
 #include "radix_topk.cuh"
@@ -17,20 +18,11 @@ namespace {
 
 constexpr int THREADS = 256;
 
-/* Of anchors.h, without what only the host asks. */
-struct level_anchors {
-    int width;
-    float stride_y, stride_x, first_y, first_x;
-    float base[ANCHOR_MAX_PER_CELL][4];
-    int first;
-};
-
 struct job {
     unsigned levels, images;
     int64_t stride, keep; /* rows of a segment in scratch; of an image in the outputs */
     int32_t longest;      /* boxes of a segment, at most */
-    level_anchors anchors[ANCHOR_MAX_LEVELS];
-    int per_cell;
+    anchor_grid grid;
     const float *deltas[ANCHOR_MAX_LEVELS];
     int sizes[ANCHOR_MAX_LEVELS];
     const image_info *info;
@@ -45,28 +37,11 @@ struct job {
     nms_batch nms;
 };
 
-void set_anchors(job *j, const rpn_proposals_params *p) {
-    anchor_grid grid = anchor_grid_make(&p->anchors, p->canvas_height, p->canvas_width);
-    j->levels = (unsigned)grid.levels;
-    j->per_cell = grid.per_cell;
-    for (int l = 0; l < grid.levels; l++) {
-        const anchor_level *from = &grid.level[l];
-        level_anchors *to = &j->anchors[l];
-        to->width = from->width;
-        to->stride_y = from->stride_y;
-        to->stride_x = from->stride_x;
-        to->first_y = from->first_y;
-        to->first_x = from->first_x;
-        to->first = (int)from->first;
-        memcpy(to->base, from->base, sizeof to->base);
-        j->sizes[l] = from->height * from->width * grid.per_cell;
-    }
-}
-
 job make_job(const op_call *call, scratch_cutter *scratch) {
     const rpn_proposals_params *p = static_cast<const rpn_proposals_params *>(call->params);
     job j = {};
-    set_anchors(&j, p);
+    j.grid = anchor_grid_make(&p->anchors, p->canvas_height, p->canvas_width);
+    j.levels = (unsigned)j.grid.levels;
     j.images = (unsigned)call->in[RPN_PROPOSALS_INFO]->shape[0];
     j.info = static_cast<const image_info *>(call->in[RPN_PROPOSALS_INFO]->data);
     j.keep = p->post_nms_topk;
@@ -76,6 +51,8 @@ job make_job(const op_call *call, scratch_cutter *scratch) {
     j.topk.maps = j.levels;
     j.topk.images = j.images;
     for (unsigned l = 0; l < j.levels; l++) {
+        const anchor_level &level = j.grid.level[l];
+        j.sizes[l] = level.height * level.width * j.grid.per_cell;
         j.deltas[l] = tensor_as<float>(call->in[RPN_PROPOSALS_DELTAS + l]);
         j.topk.values[l] = tensor_as<float>(call->in[RPN_PROPOSALS_LOGITS + l]);
         j.topk.sizes[l] = j.sizes[l];
@@ -108,21 +85,14 @@ size_t scratch_bytes(const op_call *call, bool) {
 
 /* ---- boxes ---------------------------------------------------------------------------------------------- */
 
-__device__ void anchor_of(float *box, const level_anchors &level, int index, int per_cell) {
-    int cell = index / per_cell, y = cell / level.width;
-    const float *base = level.base[index - cell * per_cell];
-    float dx = __fadd_rn(level.first_x, __fmul_rn((float)(cell - y * level.width), level.stride_x)),
-          dy = __fadd_rn(level.first_y, __fmul_rn((float)y, level.stride_y));
-    for (int k = 0; k < 4; k++) box[k] = __fadd_rn(k % 2 ? dy : dx, base[k]);
-}
-
 /* rpn_candidate: false: the box is dropped. */
 __device__ bool candidate(float *box, const job &j, unsigned level, unsigned image, int index) {
-    float anchor[4], deltas[4];
+    float deltas[4];
     const float *from = j.deltas[level] + ((int64_t)image * j.sizes[level] + index) * 4;
     for (int k = 0; k < 4; k++) deltas[k] = from[k];
-    anchor_of(anchor, j.anchors[level], index, j.per_cell);
-    box_decode_one(box, deltas, anchor, j.weights, (float)BOX_DECODE_DEFAULT_CLIP);
+    float4 anchor = anchor_box_of(j.grid, anchor_place_of(j.grid, (int)j.grid.level[level].first + index));
+    const float reference[4] = {anchor.x, anchor.y, anchor.z, anchor.w};
+    box_decode_one(box, deltas, reference, j.weights, (float)BOX_DECODE_DEFAULT_CLIP);
     bool finite = true;
     for (int k = 0; k < 4; k++) {
         float limit = (float)(k % 2 ? j.info[image].height : j.info[image].width);
@@ -180,7 +150,7 @@ __device__ void write_proposal(const outputs &out, const job &j, unsigned image,
     out.boxes[4 * row + 2] = box.z;
     out.boxes[4 * row + 3] = box.w;
     out.scores[row] = j.topk.values[level][(int64_t)image * j.sizes[level] + index];
-    out.anchors[row] = j.anchors[level].first + index;
+    out.anchors[row] = (int32_t)j.grid.level[level].first + index;
 }
 
 /* `blocks` for each level of each image, and as many for the unused rows of the image. */
