@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # check_ptxas.sh LOG...: reads what `ptxas -v` said and prints a line for each kernel: registers, static shared memory, spilled
-# bytes. Fails if a kernel spills, or if a log names none. Without logs there is no nvcc: skipped (77).
+# bytes. Fails if a kernel spills, if a log does not say all that of each of its kernels, or if no log names one (a file may have
+# none: it may stand on another file's). Without logs there is no nvcc: skipped (77).
 set -euo pipefail
 if [ $# -eq 0 ]; then
   echo "skipped: the CUDA kernels were not compiled (no nvcc)"
   exit 77
 fi
 awk '
-  FNR == 1 { if (file && !kernels) bad(file ": no kernel in it"); file = FILENAME; kernels = 0 }
+  FNR == 1 { end_of_log(); file = FILENAME; logs++ }
+  /ptxas info .*bytes gmem/ { complete = 1 }
+  /Compiling entry function/ { kernels++ }
   /Function properties for|Compiling entry function/ {
     kernel = $0
     sub(/^.*Function properties for /, "", kernel)
@@ -31,10 +34,17 @@ awk '
     sub(/^.* /, "", shared)
     printf "%3d registers, %5d bytes of shared memory, %d spilled: %s\n", registers, shared, spilled, kernel
     if (spilled > 0) bad(kernel " spills registers")
-    kernels++
+    read++
+  }
+  function end_of_log() {
+    if (logs && !complete) bad(file ": not what ptxas -v says")
+    if (kernels != read) bad(file ": " kernels " kernels, " read " understood")
+    total += read
+    complete = kernels = read = 0
   }
   function bad(message) { print "error: " message; failed = 1 }
   END {
-    if (!kernels) bad(file ": no kernel in it")
+    end_of_log()
+    if (!total) bad("no kernel in any log")
     exit failed
   }' "$@"
