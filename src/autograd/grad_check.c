@@ -26,6 +26,7 @@ typedef struct checker {
     tensor expected_out[OP_MAX_OUTPUTS]; /* of the double reference */
     tensor expected_d_in[OP_MAX_INPUTS]; /* of the request that is being checked */
     int failures;
+    double slack;                         /* the tolerances are multiplied by this; 0: 1 */
     double worst_share, worst_difference; /* of the tolerances */
 } checker;
 
@@ -73,6 +74,7 @@ static void compare(checker *c, const op_kernel *kernel, const char *what, const
                     const tensor *expected) {
     bool wide = actual->type == DTYPE_F64, exact = is_integer(actual->type);
     double atol = exact ? 0 : wide ? f64_atol : c->op->atol, rtol = exact ? 0 : wide ? f64_rtol : c->op->rtol;
+    if (c->slack > 0 && !wide) atol *= c->slack, rtol *= c->slack;
     atol += unit_of(actual->type) / 8; /* a 16-bit sum of a few terms; results of cases are of size 1 */
     rtol += unit_of(actual->type);
     tensor_difference d = tensor_compare(actual, expected, tensor_valid_rows(actual), atol, rtol);
@@ -299,12 +301,17 @@ int grad_check_op(const op_def *op, FILE *report) {
     return c.failures;
 }
 
-int grad_check_kernels(const op_def *op, const op_kernel *const *kernels, void (*vary)(int round),
+int grad_check_kernels(const op_def *op, const op_kernel *const *kernels, const grad_check_options *options,
                        FILE *report) {
     static const dtype storages[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     int failures = 0;
     for (int k = 0; k < (op_has_half(op) ? 3 : 1); k++) {
-        checker c = {.op = op, .storage = storages[k], .report = report, .kernels = kernels, .vary = vary};
+        checker c = {.op = op,
+                     .storage = storages[k],
+                     .report = report,
+                     .kernels = kernels,
+                     .vary = options->vary,
+                     .slack = options->slack > 0 ? options->slack : 1};
         for (int i = 0; i < op->n_cases; i++) check_case(&c, &op->cases[i]);
         fprintf(report, "%s: %s, %d cases, %d failures, %.3g of the tolerance used\n", op->name,
                 dtype_name(c.storage), op->n_cases, c.failures, c.worst_share);

@@ -22,10 +22,17 @@ int grad_check_case(const op_def *op, const op_case *test_case, FILE *report);
 /* All cases; also prints one summary line with the worst share of the tolerance that was used. */
 int grad_check_op(const op_def *op, FILE *report);
 
-/* The same for kernels that are not in the op's table (another device's), NULL behind the last; the op's own kernels and its
- * double reference are taken as right. Ops with 16-bit inputs or outputs (op_has_half) are checked as F32, BF16 and F16. vary(round) is called before each of three rounds (0, 1, 2) whose results must be
- * equal bit for bit: it changes the order in which the kernel's parts run. NULL: this is not checked. */
-int grad_check_kernels(const op_def *op, const op_kernel *const *kernels, void (*vary)(int round),
+typedef struct grad_check_options {
+    /* Called before each of three rounds (0, 1, 2) whose results must be equal bit for bit: it changes the order in which the
+     * kernel's parts run. NULL: this is not checked. */
+    void (*vary)(int round);
+    double slack; /* the op's tolerances times this, for kernels that round inputs (TF32); 0: 1 */
+} grad_check_options;
+
+/* The same for kernels that are not in the op's table (another device's; see op_trial_use_device), NULL behind the last; the
+ * op's own kernels and its double reference are taken as right. Ops with 16-bit inputs or outputs (op_has_half) are checked
+ * as F32, BF16 and F16. */
+int grad_check_kernels(const op_def *op, const op_kernel *const *kernels, const grad_check_options *options,
                        FILE *report);
 
 #endif

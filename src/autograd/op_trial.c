@@ -4,6 +4,7 @@
 #include "base/crc32c.h"
 #include "base/philox.h"
 #include "base/round_up.h"
+#include "device/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,105 @@ static double random_value(const op_case_input *in, const philox_key *key, uint6
         return in->low + (double)philox_below(key, index, (uint32_t)(in->high - in->low));
     }
     CHECK(false, "fill %d", (int)in->fill);
+}
+
+/* ---- running on another device ------------------------------------------------------------------------------------ */
+
+static device *trial_device;
+
+void op_trial_use_device(device *d) {
+    trial_device = d;
+}
+
+enum { MAX_BLOCKS = 2 * (OP_MAX_INPUTS + OP_MAX_OUTPUTS) + 2 };
+
+/* The trial's blocks on the device, while a kernel runs. */
+typedef struct mirror {
+    struct {
+        unsigned char *host, *device;
+        size_t bytes;
+    } blocks[MAX_BLOCKS];
+    int count;
+} mirror;
+
+static void mirror_block(mirror *m, void *host, size_t bytes) {
+    if (!host) return;
+    void *memory;
+    status s = device_alloc(trial_device, &memory, bytes, "a test tensor");
+    CHECK(s == STATUS_OK, "%s", error_cause());
+    device_copy(trial_device, NULL, memory, host, bytes);
+    m->blocks[m->count].host = host;
+    m->blocks[m->count].device = memory;
+    m->blocks[m->count++].bytes = bytes;
+}
+
+static void mirror_guarded(mirror *m, const guarded_block *g) {
+    if (!g->block) return;
+    if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(g->block, GUARD + g->bytes + GUARD);
+    mirror_block(m, g->block, GUARD + g->bytes + GUARD);
+}
+
+/* A host address inside one of the blocks, on the device; back again with `to_host`. */
+static void *mirrored(const mirror *m, void *address, bool to_host) {
+    for (int i = 0; i < m->count; i++) {
+        unsigned char *from = to_host ? m->blocks[i].device : m->blocks[i].host,
+                      *to = to_host ? m->blocks[i].host : m->blocks[i].device;
+        if ((unsigned char *)address >= from && (unsigned char *)address < from + m->blocks[i].bytes)
+            return to + ((unsigned char *)address - from);
+    }
+    CHECK(!address, "a test tensor is outside of the trial's memory");
+    return NULL;
+}
+
+static void move_addresses(op_trial *t, const mirror *m, bool to_host) {
+    const op_def *op = t->call.op;
+    for (int i = 0; i < op->n_inputs; i++) {
+        if (!t->call.in[i]) continue;
+        t->in[i].data = mirrored(m, t->in[i].data, to_host);
+        if (t->d_in_memory[i].block) t->d_in[i].data = mirrored(m, t->d_in[i].data, to_host);
+    }
+    for (int i = 0; i < op->n_outputs; i++) {
+        t->out[i].data = mirrored(m, t->out[i].data, to_host);
+        t->d_out[i].data = mirrored(m, t->d_out[i].data, to_host);
+    }
+    t->rows.data = mirrored(m, t->rows.data, to_host);
+    t->call.scratch = mirrored(m, t->call.scratch, to_host);
+}
+
+static void run_mirrored(op_trial *t, const op_kernel *kernel, bool backward) {
+    mirror m = {.count = 0};
+    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+        mirror_guarded(&m, &t->in_memory[i]);
+        mirror_guarded(&m, &t->d_in_memory[i]);
+    }
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++) {
+        mirror_guarded(&m, &t->out_memory[i]);
+        mirror_guarded(&m, &t->d_out_memory[i]);
+    }
+    mirror_guarded(&m, &t->scratch_memory);
+    mirror_block(&m, &t->valid_rows, sizeof t->valid_rows);
+    move_addresses(t, &m, false);
+    t->call.stream = device_get_stream(trial_device, DEVICE_STREAM_COMPUTE);
+    (backward ? kernel->backward : kernel->forward)(&t->call);
+    device_synchronize(trial_device, NULL);
+    move_addresses(t, &m, true);
+    for (int i = 0; i < m.count; i++) {
+        device_copy(trial_device, NULL, m.blocks[i].host, m.blocks[i].device, m.blocks[i].bytes);
+        device_free(trial_device, m.blocks[i].device, m.blocks[i].bytes);
+    }
+    for (int i = 0; i < OP_MAX_INPUTS; i++)
+        guards_forbid(&t->in_memory[i]), guards_forbid(&t->d_in_memory[i]);
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+        guards_forbid(&t->out_memory[i]), guards_forbid(&t->d_out_memory[i]);
+    guards_forbid(&t->scratch_memory);
+}
+
+static void run_kernel(op_trial *t, const op_kernel *kernel, bool backward) {
+    bool is_cpu = kernel == t->call.op->reference_f64 || kernel == t->call.op->reference_f32;
+    if (trial_device && !is_cpu)
+        run_mirrored(t, kernel, backward);
+    else
+        (backward ? kernel->backward : kernel->forward)(&t->call);
 }
 
 static dtype input_type(const op_def *op, int i, dtype storage) {
@@ -218,7 +318,7 @@ void op_trial_forward(op_trial *t, const op_kernel *kernel) {
         poison_from(&t->out[i], 0);
     }
     take_scratch(t, kernel, false);
-    kernel->forward(&t->call);
+    run_kernel(t, kernel, false);
 }
 
 static double rounded(double value, dtype type) {
@@ -284,7 +384,7 @@ void op_trial_backward(op_trial *t, const op_kernel *kernel, const op_trial_requ
     for (int i = 0; i < op->n_outputs; i++)
         if (!(read_outputs >> i & 1u)) poison_from(&t->out[i], 0);
     take_scratch(t, kernel, true);
-    kernel->backward(&t->call);
+    run_kernel(t, kernel, true);
 }
 
 static const char *tensor_damage(const tensor *t, const guarded_block *memory, const char *prefix) {

@@ -14,6 +14,8 @@ typedef struct guarded_block {
     size_t bytes;         /* of the data */
 } guarded_block;
 
+struct device;
+
 typedef struct op_trial {
     op_call call; /* points into the tensors below: a trial does not move */
     const op_case *test_case;
@@ -39,6 +41,10 @@ status op_trial_new(op_trial **out, const op_def *op, const op_case *test_case, 
 /* An f64 trial with the numbers of `narrow`, which outlives it. */
 status op_trial_new_wide(op_trial **out, const op_trial *narrow);
 void op_trial_free(op_trial *t);
+
+/* Kernels of the trials to come run on this device: every block, guards included, is copied there before a kernel and back
+ * after it. NULL: on the host's memory, as at the start. `d` is borrowed. */
+void op_trial_use_device(struct device *d);
 
 /* Restores the inputs, poisons outputs and scratch and runs the kernel. */
 void op_trial_forward(op_trial *t, const op_kernel *kernel);

@@ -27,7 +27,7 @@ status comm_open(comm **out, const rank_env *env, device *d) {
     if (!env->launcher) return comm_single_open(out, env, d);
     RETURN_IF_ERROR(comm_mpi_host_open(out, env, d));
     comm *host = *out;
-    if (device_get_kind(d) == DEVICE_CPU || env->size == 1) return STATUS_OK;
+    if (device_is_host_accessible(d) || env->size == 1) return STATUS_OK;
     status s = open_for_device(out, host, d);
     if (s != STATUS_OK) {
         comm_close(host);

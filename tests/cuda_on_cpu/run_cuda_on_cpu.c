@@ -19,12 +19,12 @@ static int print_missing(void) {
     return missing ? 77 : 0;
 }
 
-static void (*vary)(int order) = cuda_on_cpu_set_order;
+static grad_check_options options = {.vary = cuda_on_cpu_set_order};
 
 static int run_op(const char *name, bool must_have) {
     const op_def *op = op_find(name);
     const op_kernel *const *kernels = cuda_kernels_find(name);
-    if (op && kernels) return grad_check_kernels(op, kernels, vary, stdout);
+    if (op && kernels) return grad_check_kernels(op, kernels, &options, stdout);
     if (must_have) printf("%s: %s\n", name, op ? "the op has no CUDA kernel" : "no op is called that");
     return must_have;
 }
@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
     op_registry_check();
     if (argc == 2 && strcmp(argv[1], "--missing") == 0) return print_missing();
     if (argc > 1 && strcmp(argv[1], "--one-order") == 0) {
-        vary = NULL;
+        options.vary = NULL;
         argc--, argv++;
     }
     int failures = 0;
