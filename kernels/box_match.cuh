@@ -1,39 +1,31 @@
-/* How boxes are matched with objects on CUDA, with the bits of box_math.h: no operation is fused. A box is a float4: x1 y1 x2
- * y2. */
+/* Boxes that are matched with objects on CUDA: box_math.cuh for boxes as float4 (x1 y1 x2 y2), one load each. */
 #ifndef KERNELS_BOX_MATCH_CUH
 #define KERNELS_BOX_MATCH_CUH
 
-#include "cuda_common.cuh"
+#include "box_math.cuh"
+
+struct corners {
+    float of[4];
+};
+
+__device__ inline corners corners_of(float4 box) {
+    return {{box.x, box.y, box.z, box.w}};
+}
 
 __device__ inline float match_area(float4 box) {
-    return __fmul_rn(__fsub_rn(box.z, box.x), __fsub_rn(box.w, box.y));
+    return box_area(corners_of(box).of);
 }
 
 /* Intersection over union; 0 where the boxes do not meet, and never less. */
 __device__ inline float match_iou(float4 a, float area_a, float4 b, float area_b) {
-    float w = __fsub_rn(a.z < b.z ? a.z : b.z, a.x > b.x ? a.x : b.x);
-    float h = __fsub_rn(a.w < b.w ? a.w : b.w, a.y > b.y ? a.y : b.y);
-    if (!(w > 0.0f) || !(h > 0.0f)) return 0.0f;
-    float inter = __fmul_rn(w, h);
-    return inter > 0.0f ? __fdiv_rn(inter, __fsub_rn(__fadd_rn(area_a, area_b), inter)) : 0.0f;
+    return box_iou(corners_of(a).of, area_a, corners_of(b).of, area_b);
 }
 
-struct match_weights {
-    float v[4];
-};
-
-inline match_weights match_weights_of(const double weights[4]) {
-    return {{(float)weights[0], (float)weights[1], (float)weights[2], (float)weights[3]}};
-}
-
-/* Deltas that take `reference` to `box`, as box_encode_one; both have an area. */
-__device__ inline float4 match_deltas(float4 box, float4 reference, const match_weights &weights) {
-    float pw = reference.z - reference.x, ph = reference.w - reference.y;
-    float gw = box.z - box.x, gh = box.w - box.y;
-    float dx = (box.x + 0.5f * gw) - (reference.x + 0.5f * pw),
-          dy = (box.y + 0.5f * gh) - (reference.y + 0.5f * ph);
-    return make_float4(weights.v[0] * dx / pw, weights.v[1] * dy / ph, weights.v[2] * logf(gw / pw),
-                       weights.v[3] * logf(gh / ph));
+/* Deltas that take `reference` to `box`; both have an area. */
+__device__ inline float4 match_deltas(float4 box, float4 reference, box_weights weights) {
+    float deltas[4];
+    box_encode_one(deltas, corners_of(box).of, corners_of(reference).of, weights);
+    return make_float4(deltas[0], deltas[1], deltas[2], deltas[3]);
 }
 
 /* A count that the device holds, within 0..capacity. */

@@ -43,6 +43,7 @@ static const op_case group_norm_cases[] = {
     {.name = "one_group", .params = &one, .in = {OP_IN(NORMAL, 0, 1, 2, 4, 3, 5), VECTORS(5)}},
     {.name = "group_for_each_channel", .params = &each, .in = {OP_IN(NORMAL, 0, 1, 2, 4, 4, 8), VECTORS(8)}},
     {.name = "many_tiles", .params = &sixteen_relu, .in = {OP_IN(NORMAL, 0, 1, 2, 33, 17, 64), VECTORS(64)}},
+    {.name = "many_channels", .params = &two, .in = {OP_IN(NORMAL, 0, 1, 2, 3, 2, 264), VECTORS(264)}},
     {.name = "mean_of_100_deviations", .params = &two, .in = {OP_IN(NORMAL, 100, 1, 2, 6, 6, 8), VECTORS(8)}},
     {.name = "constant",
      .params = &two,

@@ -90,6 +90,18 @@ static void place(const op_call *call) {
         }
 }
 
+/* An image much wider than high, boxes that reach beyond its top and foot: stretches go on from one column to the next. */
+static void wide_image(const op_call *call) {
+    place(call);
+    image_info *info = call->in[MASK_PASTE_INFO]->data;
+    *info = (image_info){.original_height = 20, .original_width = 600, .height = 100, .width = 100};
+    for (int64_t m = 0; m < call->in[MASK_PASTE_BOXES]->shape[0]; m++)
+        for (int k = 0; k < 4; k++) {
+            static const double corners[2][4] = {{-3.5, -40, 590.25, 60}, {7.0625, -9, 700, 31.5}};
+            tensor_set(call->in[MASK_PASTE_BOXES], 4 * m + k, corners[m % 2][k]);
+        }
+}
+
 /* No area, part of a pixel, slivers, all of the image and much more, off the image, turned round, not finite. */
 static void odd_boxes(const op_call *call) {
     const double inf = (double)INFINITY, nan = (double)NAN;
@@ -143,6 +155,8 @@ static const op_case mask_paste_cases[] = {
     {.name = "odd_boxes_resized", .params = &resize, .in = MASKS(15, 14, 1), .prepare = odd_boxes},
     {.name = "odd_maps", .params = &grid, .in = MASKS(15, 7, 2), .prepare = odd_maps},
     {.name = "odd_maps_resized", .params = &resize, .in = MASKS(15, 7, 2), .prepare = odd_maps},
+    {.name = "wide_image", .params = &low_grid, .in = MASKS(4, 3, 1), .prepare = wide_image},
+    {.name = "wide_image_resized", .params = &resize, .in = MASKS(4, 3, 1), .prepare = wide_image},
     {.name = "low_threshold", .params = &low_grid, .in = MASKS(15, 14, 1), .prepare = odd_boxes},
     {.name = "low_threshold_resized", .params = &low_resize, .in = MASKS(12, 9, 2), .prepare = place},
     {.name = "no_room", .params = &no_room, .in = MASKS(20, 3, 2), .prepare = place},

@@ -30,7 +30,7 @@ static const op_attr max_pool2d_attrs[] = {
 };
 
 static const max_pool2d_params stem = {3, 2, 1}, subsample = {1, 2, 0}, two = {2, 2, 0}, dense = {3, 1, 1},
-                               same = {1, 1, 0}, gaps = {2, 5, 1};
+                               same = {1, 1, 0}, gaps = {2, 5, 1}, large = {17, 3, 8};
 
 static const op_case max_pool2d_cases[] = {
     {.name = "stem", .params = &stem, .in = {OP_IN(NORMAL, 0, 1, 2, 9, 7, 5)}},
@@ -38,12 +38,17 @@ static const op_case max_pool2d_cases[] = {
     {.name = "stem_many_bands", .params = &stem, .in = {OP_IN(NORMAL, 0, 1, 2, 75, 31, 16)}},
     {.name = "subsample", .params = &subsample, .in = {OP_IN(NORMAL, 0, 1, 2, 7, 5, 9)}},
     {.name = "subsample_even", .params = &subsample, .in = {OP_IN(NORMAL, 0, 1, 2, 8, 6, 33)}},
+    {.name = "large_kernel", .params = &large, .in = {OP_IN(NORMAL, 0, 1, 1, 20, 19, 2)}},
     {.name = "no_overlap", .params = &two, .in = {OP_IN(NORMAL, 0, 1, 2, 7, 9, 3)}},
     {.name = "overlap", .params = &dense, .in = {OP_IN(NORMAL, 0, 1, 1, 20, 6, 4)}},
     {.name = "identity", .params = &same, .in = {OP_IN(NORMAL, 0, 1, 1, 4, 5, 4)}},
     {.name = "gaps", .params = &gaps, .in = {OP_IN(NORMAL, 0, 1, 2, 13, 8, 4)}},
     /* three values: nearly every window has several equal maxima */
     {.name = "equal_maxima", .params = &dense, .in = {OP_IN(INTEGER, 0, 3, 2, 6, 5, 7)}, .kinks = true},
+    {.name = "equal_maxima_of_vectors",
+     .params = &stem,
+     .in = {OP_IN(INTEGER, 0, 3, 2, 6, 5, 8)},
+     .kinks = true},
     {.name = "all_equal", .params = &stem, .in = {OP_IN(CONSTANT, -2, 0, 1, 6, 5, 9)}, .kinks = true},
     {.name = "rows", .params = &stem, .in = {OP_IN(NORMAL, 0, 1, 3, 5, 5, 3)}, .valid_rows = 2},
     {.name = "no_valid_rows",

@@ -41,6 +41,7 @@ static const roi_align_params
     fixed_aligned = {.output_size = 3, .spatial_scale = 0.25, .sampling_ratio = 3, .aligned = true},
     adaptive = {.output_size = 5, .spatial_scale = 0.25},
     adaptive_aligned = {.output_size = 7, .spatial_scale = 0.25, .aligned = true},
+    whole_pixels = {.output_size = 2, .spatial_scale = 1},
     one_bin = {.output_size = 1, .spatial_scale = 0.5, .sampling_ratio = 1, .aligned = true};
 
 /* Images by turns; corners as filled, x2 = x1 + 3..43, y2 = y1 + 3..83. */
@@ -55,6 +56,14 @@ static void regions(const op_call *call) {
             tensor_set(rois, 5 * r + k + 2, low + size);
         }
     }
+}
+
+/* Only every 40th lies on the map. */
+static void few_on_the_map(const op_call *call) {
+    tensor *rois = call->in[ROI_ALIGN_ROIS];
+    regions(call);
+    for (int64_t i = 0; i < tensor_count(rois); i++)
+        if (i / 5 % 40 != 7 && i % 5 != 0) tensor_set(rois, i, tensor_get(rois, i) + 500);
 }
 
 /* No area, reversed corners, off the map on each side, far larger than the map, on its border. */
@@ -88,8 +97,13 @@ static const op_case roi_align_cases[] = {
     {.name = "channel_tail", .params = &fixed, .in = {MAPS(1, 12, 12, 83), REGIONS(4)}, .prepare = regions},
     {.name = "channel_blocks",
      .params = &adaptive,
-     .in = {MAPS(1, 37, 9, 260), REGIONS(5)},
+     .in = {MAPS(1, 37, 9, 264), REGIONS(5)},
      .prepare = regions},
+    {.name = "long_bins", .params = &whole_pixels, .in = {MAPS(1, 88, 6, 3), REGIONS(3)}, .prepare = regions},
+    {.name = "many_regions",
+     .params = &one_bin,
+     .in = {MAPS(1, 3, 5, 1), REGIONS(1100)},
+     .prepare = few_on_the_map},
     {.name = "odd_regions", .params = &fixed, .in = {MAPS(2, 9, 12, 3), REGIONS(16)}, .prepare = odd_regions},
     {.name = "odd_regions_aligned",
      .params = &fixed_aligned,

@@ -30,7 +30,7 @@ struct roi_job {
     bool append_gt;
     int batch, most_objects;
     float iou_foreground;
-    match_weights weights;
+    box_weights weights;
     /* Scratch. */
     uint64_t *orders;     /* [N,capacity] */
     int32_t *matches;     /* [N,capacity] -1: background */
@@ -208,7 +208,7 @@ roi_job make_job(const op_call *call) {
     job.batch = min(p->batch_size_per_image, job.capacity);
     job.most_objects = min((int)((double)p->batch_size_per_image * p->positive_fraction), job.capacity);
     job.iou_foreground = (float)p->iou_foreground;
-    job.weights = match_weights_of(p->box_weights);
+    job.weights = box_weights_of(p->box_weights);
     return job;
 }
 

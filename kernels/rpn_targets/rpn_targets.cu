@@ -34,7 +34,7 @@ struct rpn_job {
     int batch, most_objects;
     float iou_background, iou_foreground;
     int straddle;
-    match_weights weights;
+    box_weights weights;
     /* Scratch. The `cleared` words from `bins` on start as 0. */
     int64_t cleared;
     unsigned *bins;   /* [N,2,BINS] */
@@ -369,7 +369,7 @@ rpn_job make_job(const op_call *call, const anchor_grid &grid) {
     job.iou_background = (float)p->iou_background;
     job.iou_foreground = (float)p->iou_foreground;
     job.straddle = p->straddle;
-    job.weights = match_weights_of(p->box_weights);
+    job.weights = box_weights_of(p->box_weights);
     return job;
 }
 

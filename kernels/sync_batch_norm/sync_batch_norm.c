@@ -40,6 +40,7 @@ static const op_case sync_batch_norm_cases[] = {
     {.name = "plain", .params = &plain, .in = {OP_IN(NORMAL, 0.5, 1, 2, 3, 5, 7), VECTORS(7)}},
     {.name = "relu", .params = &with_relu, .in = {OP_IN(NORMAL, -1, 2, 2, 5, 3, 19), VECTORS(19)}},
     {.name = "many_tiles", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 2, 33, 17, 64), VECTORS(64)}},
+    {.name = "many_channels", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 2, 3, 2, 264), VECTORS(264)}},
     {.name = "mean_of_100_deviations",
      .params = &plain,
      .in = {OP_IN(NORMAL, 100, 1, 2, 8, 8, 9), VECTORS(9)}},

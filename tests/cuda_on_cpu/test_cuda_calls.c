@@ -1,5 +1,7 @@
-/* What the cases of the ops do not show of CUDA kernels: that image_pack's pixels are the CPU kernel's to the last bit, and that
- * sync_batch_norm on two ranks is that of the whole batch. */
+/* What the cases of the ops do not show of CUDA kernels: that image_pack's pixels are the CPU kernel's to the last bit, that
+ * max_pool2d takes a NaN where the CPU does, that sync_batch_norm on two ranks is that of the whole batch, and its sums over
+ * many tiles. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +15,7 @@
 #include "comm/comm_backend.h"
 #include "cuda/cuda_kernels.h"
 #include "image_pack/image_pack.h"
+#include "max_pool2d/max_pool2d.h"
 #include "sync_batch_norm/sync_batch_norm.h"
 
 static void run_pass(op_call *call, const op_kernel *kernel, bool backward) {
@@ -77,6 +80,45 @@ static void packs_to_the_last_bit(void **state) {
         }
         assert_memory_equal(y[0], y[1], sizeof y[0]);
     }
+}
+
+/* ---- max_pool2d ----------------------------------------------------------------------------------------- */
+
+enum { POOL_SIDE = 7, POOLED = 4, POOL_CHANNELS = 8 };
+
+static void pools_nan(void **state) {
+    (void)state;
+    static const max_pool2d_params stem = {3, 2, 1};
+    static float x[POOL_SIDE * POOL_SIDE * POOL_CHANNELS], d_y[POOLED * POOLED * POOL_CHANNELS];
+    static struct {
+        float y[POOLED * POOLED * POOL_CHANNELS], d_x[POOL_SIDE * POOL_SIDE * POOL_CHANNELS];
+    } result[2];
+    const op_kernel *kernels[] = {&max_pool2d_reference_f32, cuda_kernels_find("max_pool2d")[0]};
+    philox_key key = {.seed = 9, .purpose = PHILOX_TEST};
+    for (int i = 0; i < POOL_SIDE * POOL_SIDE * POOL_CHANNELS; i++)
+        x[i] = i % 5 ? philox_normal(&key, (uint64_t)i) : NAN;
+    for (int i = 0; i < POOLED * POOLED * POOL_CHANNELS; i++) d_y[i] = (float)(i + 1);
+    for (int k = 0; k < 2; k++) {
+        const int64_t in[4] = {1, POOL_SIDE, POOL_SIDE, POOL_CHANNELS},
+                      out[4] = {1, POOLED, POOLED, POOL_CHANNELS};
+        tensor map = tensor_make("x", DTYPE_F32, 4, in, x), y = {0},
+               d_map = tensor_make("d_x", DTYPE_F32, 4, in, result[k].d_x),
+               d_out = tensor_make("d_y", DTYPE_F32, 4, out, d_y);
+        op_call call = {.op = &max_pool2d_op,
+                        .params = &stem,
+                        .in = {&map},
+                        .out = {&y},
+                        .d_in = {&d_map},
+                        .d_out = {&d_out}};
+        assert_int_equal(op_infer(&call), STATUS_OK);
+        y.data = result[k].y;
+        run_pass(&call, kernels[k], false);
+        run_pass(&call, kernels[k], true);
+    }
+    for (int i = 0; i < POOLED * POOLED * POOL_CHANNELS; i++)
+        assert_true(isnan(result[0].y[i]) ? isnan(result[1].y[i]) : result[0].y[i] == result[1].y[i]);
+    for (int i = 0; i < POOL_SIDE * POOL_SIDE * POOL_CHANNELS; i++)
+        assert_true(result[0].d_x[i] == result[1].d_x[i]);
 }
 
 /* ---- sync_batch_norm ------------------------------------------------------------------------------------ */
@@ -188,10 +230,56 @@ static void normalises_over_two_ranks(void **state) {
     check_near(parts[0].d_bias, all.d_bias, 0, CHANNELS);
 }
 
+/* Per channel: sums of 12 tiles. */
+static void sums_many_tiles(void **state) {
+    (void)state;
+    enum { MANY = 12000, WIDE = 32 };
+    static const sync_batch_norm_params params = {.eps = 1e-5, .momentum = 0.1};
+    static float x[MANY * WIDE], d_y[MANY * WIDE], ones[WIDE], sums[2][2][WIDE];
+    static struct {
+        float y[MANY * WIDE], d_x[MANY * WIDE], mean[WIDE], var[WIDE], saved[3 * WIDE];
+    } result[2];
+    const op_kernel *kernels[] = {&sync_batch_norm_tiled, cuda_kernels_find("sync_batch_norm")[0]};
+    const int64_t shape[4] = {1, MANY, 1, WIDE}, channels = WIDE;
+    philox_key key = {.seed = 8, .purpose = PHILOX_TEST};
+    philox_normals(x, &key, 0, MANY * WIDE);
+    philox_normals(d_y, &key, MANY * WIDE, MANY * WIDE);
+    for (int c = 0; c < WIDE; c++) ones[c] = 1;
+    for (int k = 0; k < 2; k++) {
+        tensor map = tensor_make("x", DTYPE_F32, 4, shape, x), y = {0}, mean = {0}, var = {0}, saved = {0},
+               vector = tensor_make("vector", DTYPE_F32, 1, &channels, ones),
+               d_out = tensor_make("d_y", DTYPE_F32, 4, shape, d_y),
+               d_map = tensor_make("d_x", DTYPE_F32, 4, shape, result[k].d_x),
+               d_weight = tensor_make("d_weight", DTYPE_F32, 1, &channels, sums[k][0]),
+               d_bias = tensor_make("d_bias", DTYPE_F32, 1, &channels, sums[k][1]);
+        op_call call = {.op = &sync_batch_norm_op,
+                        .params = &params,
+                        .in = {&map, &vector, &vector, &vector, &vector},
+                        .out = {&y, &mean, &var, &saved},
+                        .d_in = {&d_map, &d_weight, &d_bias},
+                        .d_out = {&d_out}};
+        assert_int_equal(op_infer(&call), STATUS_OK);
+        y.data = result[k].y;
+        mean.data = result[k].mean;
+        var.data = result[k].var;
+        saved.data = result[k].saved;
+        run_pass(&call, kernels[k], false);
+        run_pass(&call, kernels[k], true);
+    }
+    check_near(result[1].y, result[0].y, 0, MANY * WIDE);
+    check_near(result[1].d_x, result[0].d_x, 0, MANY * WIDE);
+    check_near(result[1].mean, result[0].mean, 0, WIDE);
+    check_near(result[1].var, result[0].var, 0, WIDE);
+    check_near(sums[1][0], sums[0][0], 0, WIDE);
+    check_near(sums[1][1], sums[0][1], 0, WIDE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packs_to_the_last_bit),
+        cmocka_unit_test(pools_nan),
         cmocka_unit_test(normalises_over_two_ranks),
+        cmocka_unit_test(sums_many_tiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
