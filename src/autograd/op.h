@@ -29,6 +29,7 @@ typedef struct op_call {
     bool accumulate[OP_MAX_INPUTS];
     /* What activations are stored as that no half input decides (the packed image, folded weights): F32, BF16 or F16. */
     dtype storage;
+    bool tf32;     /* F32 inputs of products may be rounded to TF32, where the device has it */
     void *scratch; /* scratch_bytes() bytes, 64-byte aligned, uninitialised; NULL when that is 0 */
     struct device_stream *stream;
     struct comm *comm; /* ranks for ops that reduce over them; NULL: one rank */

@@ -28,7 +28,7 @@ tape *tape_new(struct device *dev, struct comm *comm) {
     tape *t = new_zeroed(sizeof *t);
     t->dev = dev;
     t->comm = comm;
-    t->storage = t->gradient_type = DTYPE_F32;
+    t->storage = DTYPE_F32;
     void *one = NULL;
     status got = device_alloc(dev, &one, 64, "gradient of the losses");
     CHECK(got == STATUS_OK, "%s", error_cause());
@@ -56,10 +56,10 @@ void tape_free(tape *t) {
     free(t);
 }
 
-void tape_set_types(tape *t, dtype storage, dtype gradients) {
-    CHECK(t->n_values == 0, "the tape's types change while it is recorded");
+void tape_set_precision(tape *t, dtype storage, bool tf32) {
+    CHECK(t->n_values == 0, "the tape's precision changes while it is recorded");
     t->storage = storage;
-    t->gradient_type = gradients;
+    t->tf32 = tf32;
 }
 
 void tape_set_loss_scale(tape *t, float *scale) {
@@ -92,7 +92,7 @@ tensor *tape_variable(tape *t, const char *name, dtype type, const int64_t *shap
     if (grad) {
         v->grad = v->value;
         v->grad.data = grad;
-        v->grad.type = t->gradient_type;
+        v->grad.type = t->storage;
         v->value.grad = &v->grad;
         v->external_grad = true;
         v->requires_grad = true;
@@ -127,6 +127,7 @@ void tape_apply(tape *t, const op_def *op, const void *params, tensor *const *in
     call->op = op;
     call->comm = t->comm;
     call->storage = t->storage;
+    call->tf32 = t->tf32;
     node->scope = t->n_scopes - 1;
     if (op->params_size) {
         node->params = new_zeroed(op->params_size);

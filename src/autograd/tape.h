@@ -22,9 +22,9 @@ typedef struct tape tape;
 tape *tape_new(struct device *dev, struct comm *comm);
 void tape_free(tape *t);
 
-/* Before recording: what activations are stored as where no half input decides it (op_call.storage), and the one type of the
- * parameters' gradient buffer. Both are F32 otherwise. */
-void tape_set_types(tape *t, dtype storage, dtype gradients);
+/* Before recording: what activations are stored as where no half input decides it (op_call.storage), which is also the type of
+ * the parameters' gradients, F32 otherwise; and whether products of F32 may be rounded (op_call.tf32). */
+void tape_set_precision(tape *t, dtype storage, bool tf32);
 
 /* Before the first tape_loss: backward starts from this float in device memory instead of 1, so that small gradients
  * survive 16 bits. Borrowed. */
@@ -35,7 +35,7 @@ void tape_set_loss_scale(tape *t, float *scale);
 /* A leaf without gradient whose memory the caller owns: set ->data before each run, or pass it here. */
 tensor *tape_constant(tape *t, const char *name, dtype type, int rank, const int64_t *shape, void *data);
 
-/* A parameter. `grad` is its gradient in the flat buffer (as many elements, of tape_set_types' type), NULL when it is frozen.
+/* A parameter. `grad` is its gradient in the flat buffer (as many elements, of the storage type), NULL when it is frozen.
  * `index` is handed to the ready hook of tape_backward. */
 tensor *tape_variable(tape *t, const char *name, dtype type, const int64_t *shape, int rank, void *data,
                       void *grad, int index);

@@ -60,7 +60,8 @@ struct tape {
     char *memory;
     float *one;        /* gradient of every loss, on the device */
     float *loss_scale; /* the caller's instead; NULL: one */
-    dtype storage, gradient_type;
+    dtype storage;
+    bool tf32;
 };
 
 /* Decides what backward does and lays out memory; called by tape_plan. */

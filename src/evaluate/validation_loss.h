@@ -10,6 +10,7 @@
 typedef struct validation_loss {
     step_memory memory;
     graph_cache graphs;
+    float *losses;               /* [LOSS_COUNT], device memory */
     double sums[LOSS_COUNT + 1]; /* of this rank: each loss over its images; the last is their number */
 } validation_loss;
 

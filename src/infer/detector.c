@@ -60,9 +60,26 @@ static status allocate_inputs(detector *d) {
     return STATUS_OK;
 }
 
+/* Head of d->host; D scores, labels, boxes [4] and rois [5] follow. */
+typedef struct detector_stage_memory {
+    image_pack_record record;
+    image_info info;
+    int32_t count;
+    float results[];
+} detector_stage_memory;
+
+static status allocate_host(detector *d) {
+    void *memory;
+    d->host_bytes = sizeof *d->host + (size_t)d->spec.max_detections * 11 * sizeof(float);
+    RETURN_IF_ERROR(device_alloc_host(d->dev, &memory, d->host_bytes, "results of the detector"));
+    d->host = memory;
+    return STATUS_OK;
+}
+
 static status prepare(detector *d) {
     RETURN_IF_ERROR(infer_graph_check(&d->model->spec, &d->spec));
     RETURN_IF_ERROR(allocate_inputs(d));
+    RETURN_IF_ERROR(allocate_host(d));
     RETURN_IF_ERROR(host_detections_init(&d->found, d->spec.max_detections));
     mask_paster_init(&d->paster, d->dev, d->mask_side, d->spec.max_detections, d->spec.paste_rule);
     return d->spec.augment ? detector_augment_new(&d->augment, d) : STATUS_OK;
@@ -95,6 +112,8 @@ void detector_free(detector *d) {
     if (!d) return;
     for (int i = 0; i < CANVAS_CACHE_SIZE; i++) infer_graph_free(d->graphs[i]);
     release_arena(d);
+    device_free_host(d->dev, d->host_pixels, (size_t)d->inputs.pixel_bytes);
+    device_free_host(d->dev, d->host, d->host_bytes);
     device_free(d->dev, d->inputs.pixels, (size_t)d->inputs.pixel_bytes);
     piece pieces[PIECES];
     list_pieces(pieces, d);
@@ -122,12 +141,22 @@ static status upload_pixels(detector *d, const uint8_t *pixels, int height, int 
     if (bytes > d->inputs.pixel_bytes) {
         void *memory = NULL;
         int64_t room = bytes > INT64_C(1) << 24 ? bytes : 2 * bytes;
-        RETURN_IF_ERROR(device_alloc(d->dev, &memory, (size_t)room, "pixels of an image"));
+        void *host = NULL;
+        bool is_staged = !device_is_host_accessible(d->dev);
+        if (is_staged) RETURN_IF_ERROR(device_alloc_host(d->dev, &host, (size_t)room, "pixels of an image"));
+        status s = device_alloc(d->dev, &memory, (size_t)room, "pixels of an image");
+        if (s != STATUS_OK) {
+            device_free_host(d->dev, host, (size_t)room);
+            return s;
+        }
         device_free(d->dev, d->inputs.pixels, (size_t)d->inputs.pixel_bytes);
+        device_free_host(d->dev, d->host_pixels, (size_t)d->inputs.pixel_bytes);
         d->inputs.pixels = memory;
+        d->host_pixels = host;
         d->inputs.pixel_bytes = room;
     }
-    device_copy(d->dev, NULL, d->inputs.pixels, pixels, (size_t)bytes);
+    if (d->host_pixels) memcpy(d->host_pixels, pixels, (size_t)bytes);
+    device_copy(d->dev, NULL, d->inputs.pixels, d->host_pixels ? d->host_pixels : pixels, (size_t)bytes);
     return STATUS_OK;
 }
 
@@ -174,37 +203,58 @@ status detector_run_view(infer_graph **out, detector *d, const detector_view *vi
     int64_t height = (int64_t)round_up((size_t)view->height, CANVAS_DIVISOR);
     int64_t width = (int64_t)round_up((size_t)view->width, CANVAS_DIVISOR);
     RETURN_IF_ERROR(graph_of(out, d, height, width, kind));
-    image_pack_record record = {.height = view->original_height,
-                                .width = view->original_width,
-                                .resized_height = view->height,
-                                .resized_width = view->width,
-                                .flip = view->flip};
-    image_info info = {.original_height = view->original_height,
-                       .original_width = view->original_width,
-                       .height = view->height,
-                       .width = view->width,
-                       .flip = view->flip};
-    device_copy(d->dev, NULL, d->inputs.pixel_table, &record, sizeof record);
-    device_copy(d->dev, NULL, d->inputs.info, &info, sizeof info);
+    d->host->record = (image_pack_record){.height = view->original_height,
+                                          .width = view->original_width,
+                                          .resized_height = view->height,
+                                          .resized_width = view->width,
+                                          .flip = view->flip};
+    d->host->info = (image_info){.original_height = view->original_height,
+                                 .original_width = view->original_width,
+                                 .height = view->height,
+                                 .width = view->width,
+                                 .flip = view->flip};
+    device_copy(d->dev, NULL, d->inputs.pixel_table, &d->host->record, sizeof d->host->record);
+    device_copy(d->dev, NULL, d->inputs.info, &d->host->info, sizeof d->host->info);
     (*out)->pixels->data = d->inputs.pixels;
     (*out)->pixels->shape[0] = d->inputs.pixel_bytes;
     tape_forward((*out)->t);
-    infer_graph_add_ms(*out, d->stage_ms);
     return STATUS_OK;
 }
 
-void detector_read(host_detections *out, const detector *d, const infer_graph *pass) {
-    int32_t count;
+/* Where the host's copies of the results lie. */
+static host_detections places(const detector *d) {
+    size_t n = (size_t)d->spec.max_detections;
+    float *at = d->host->results;
+    return (host_detections){
+        .scores = at, .labels = (int32_t *)(at + n), .boxes = at + 2 * n, .rois = at + 6 * n};
+}
+
+void detector_fetch(detector *d, const infer_graph *pass) {
+    host_detections to = places(d);
+    size_t n = (size_t)d->spec.max_detections;
+    device_copy(d->dev, NULL, &d->host->count, pass->count->data, sizeof d->host->count);
+    device_copy(d->dev, NULL, to.boxes, pass->boxes->data, n * 4 * sizeof(float));
+    device_copy(d->dev, NULL, to.rois, pass->rois->data, n * 5 * sizeof(float));
+    device_copy(d->dev, NULL, to.scores, pass->scores->data, n * sizeof(float));
+    device_copy(d->dev, NULL, to.labels, pass->labels->data, n * sizeof(int32_t));
+}
+
+void detector_wait(detector *d, const infer_graph *pass) {
     device_synchronize(d->dev, NULL);
-    device_copy(d->dev, NULL, &count, pass->count->data, sizeof count);
+    infer_graph_add_ms(pass, d->stage_ms);
+}
+
+void detector_read(host_detections *out, const detector *d) {
+    host_detections from = places(d);
+    int32_t count = d->host->count;
     CHECK(count >= 0 && count <= d->spec.max_detections, "%d detections, room is for %d", count,
           d->spec.max_detections);
     size_t n = (size_t)count;
     out->count = count;
-    device_copy(d->dev, NULL, out->boxes, pass->boxes->data, n * 4 * sizeof(float));
-    device_copy(d->dev, NULL, out->rois, pass->rois->data, n * 5 * sizeof(float));
-    device_copy(d->dev, NULL, out->scores, pass->scores->data, n * sizeof(float));
-    device_copy(d->dev, NULL, out->labels, pass->labels->data, n * sizeof(int32_t));
+    memcpy(out->boxes, from.boxes, n * 4 * sizeof(float));
+    memcpy(out->rois, from.rois, n * 5 * sizeof(float));
+    memcpy(out->scores, from.scores, n * sizeof(float));
+    memcpy(out->labels, from.labels, n * sizeof(int32_t));
 }
 
 static status read_masks(detection_list *out, detector *d, const mask_paster_input *pasted) {
@@ -241,6 +291,12 @@ status detector_fill(detection_list *out, detector *d, const host_detections *fo
     return STATUS_OK;
 }
 
+static double sum_of(const double ms[DETECTOR_STAGES]) {
+    double sum = 0;
+    for (int i = 0; i < DETECTOR_STAGES; i++) sum += ms[i];
+    return sum;
+}
+
 static status run_once(detector *d, detection_list *out, int height, int width) {
     detector_view view = {
         .original_height = height, .original_width = width, .height = height, .width = width};
@@ -256,11 +312,16 @@ static status run_once(detector *d, detection_list *out, int height, int width) 
                                 .rois = tensor_f32(pass->rois),
                                 .count = tensor_i32(pass->count),
                                 .info = d->inputs.info};
-    double start = clock_seconds();
-    if (paste) mask_paster_run(&d->paster, &pasted, 0, 0);
-    detector_read(&d->found, d, pass);
+    double start = clock_seconds(), before = sum_of(d->stage_ms);
+    detector_fetch(d, pass);
+    if (paste) mask_paster_run(&d->paster, &pasted, 0, d->spec.max_detections);
+    detector_wait(d, pass);
+    detector_read(&d->found, d);
     status s = detector_fill(out, d, &d->found, &pasted, height, width);
-    d->stage_ms[DETECTOR_MASK_POST] += 1e3 * (clock_seconds() - start);
+    /* On a GPU the wait holds what the graph took, which is counted already. */
+    double rest = 1e3 * (clock_seconds() - start);
+    if (!device_is_host_accessible(d->dev)) rest -= sum_of(d->stage_ms) - before;
+    d->stage_ms[DETECTOR_MASK_POST] += rest > 0 ? rest : 0;
     return s;
 }
 

@@ -164,7 +164,9 @@ static status find_boxes(detector *d, const detector_view *views) {
     for (int v = 0; v < a->views; v++) {
         infer_graph *pass;
         RETURN_IF_ERROR(detector_run_view(&pass, d, &views[v], INFER_BOXES));
-        detector_read(&d->found, d, pass);
+        detector_fetch(d, pass);
+        detector_wait(d, pass);
+        detector_read(&d->found, d);
         append_boxes(&a->all, &d->found, &views[v]);
     }
     return STATUS_OK;
@@ -233,8 +235,8 @@ static status average_masks(detector *d, const detector_view *views) {
         infer_graph *pass;
         give_boxes(d, &views[v]);
         RETURN_IF_ERROR(detector_run_view(&pass, d, &views[v], INFER_MASKS));
-        device_synchronize(d->dev, NULL);
         device_copy(d->dev, NULL, a->one, pass->probs->data, bytes);
+        detector_wait(d, pass);
         add_masks(a, d->found.count, d->mask_side, views[v].flip);
     }
     for (int64_t i = 0; i < values; i++) a->sum[i] /= (float)a->views;

@@ -29,6 +29,10 @@ struct detector {
     size_t arena_bytes;
     mask_paster paster;
     host_detections found;
+    struct detector_stage_memory
+        *host; /* page-locked: small inputs on their way to the device, results on theirs back */
+    size_t host_bytes;
+    uint8_t *host_pixels; /* page-locked [pixel_bytes]; NULL where the host writes device memory itself */
     struct detector_augment *augment; /* NULL without */
     double stage_ms[DETECTOR_STAGES];
 };
@@ -39,11 +43,17 @@ typedef struct detector_view {
     bool flip;
 } detector_view;
 
-/* Runs one graph on the image that was uploaded, without waiting, and adds the stages' times. OS. */
+/* Queues one graph on the image that was uploaded, without waiting; every earlier view has been waited for. OS. */
 status detector_run_view(infer_graph **out, detector *d, const detector_view *view, infer_kind kind);
 
-/* Reads count, boxes, rois, scores and labels of a graph's last run. */
-void detector_read(host_detections *out, const detector *d, const infer_graph *pass);
+/* Queues the way to the host of count, boxes, rois, scores and labels of the graph that was queued last. */
+void detector_fetch(detector *d, const infer_graph *pass);
+
+/* Waits for all that is queued, and adds the times of the graph's stages. */
+void detector_wait(detector *d, const infer_graph *pass);
+
+/* What detector_fetch brought, after the wait. */
+void detector_read(host_detections *out, const detector *d);
 
 /* Fills the list, with masks where there are any: `pasted` says where their probabilities and boxes lie on the device; its
  * first batch has run already. */

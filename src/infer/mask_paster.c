@@ -4,6 +4,8 @@
 #include "image_info.h"
 #include "mask_paste/mask_paste.h"
 
+#include <string.h>
+
 void mask_paster_init(mask_paster *paster, device *dev, int side, int masks, int rule) {
     *paster = (mask_paster){.dev = dev,
                             .side = side,
@@ -16,6 +18,7 @@ void mask_paster_release(mask_paster *paster) {
     tape_free(paster->t);
     device_free(paster->dev, paster->arena, paster->arena_bytes);
     device_free(paster->dev, paster->rest, sizeof *paster->rest);
+    device_free_host(paster->dev, paster->host_runs, paster->host_bytes);
     *paster = (mask_paster){0};
 }
 
@@ -46,14 +49,21 @@ status mask_paster_reserve(mask_paster *paster, int width) {
     }
     tape_free(paster->t);
     device_free(paster->dev, paster->arena, paster->arena_bytes);
+    device_free_host(paster->dev, paster->host_runs, paster->host_bytes);
     paster->t = NULL;
     paster->arena = NULL;
+    paster->host_runs = NULL;
     paster->arena_bytes = 0;
     paster->width = width;
     paster->capacity = mask_paste_capacity(paster->side, width);
     record(paster, paster->capacity);
     size_t bytes = tape_plan(paster->t);
-    status s = device_alloc(paster->dev, &memory, bytes, "run lengths of masks");
+    paster->host_bytes = (size_t)(paster->batch * (1 + paster->capacity)) * sizeof *paster->host_runs;
+    status s = device_alloc_host(paster->dev, &memory, paster->host_bytes, "run lengths of masks");
+    if (s == STATUS_OK) {
+        paster->host_runs = memory;
+        s = device_alloc(paster->dev, &memory, bytes, "run lengths of masks");
+    }
     if (s != STATUS_OK) {
         tape_free(paster->t);
         paster->t = NULL;
@@ -78,16 +88,20 @@ void mask_paster_run(mask_paster *paster, const mask_paster_input *in, int first
         paster->count->data = paster->rest;
     }
     tape_forward(paster->t);
+    int64_t left = count - first, masks = left < paster->batch ? left : paster->batch;
+    device_copy(paster->dev, NULL, paster->host_runs, paster->run_counts->data,
+                (size_t)masks * sizeof(int32_t));
+    device_copy(paster->dev, NULL, paster->host_runs + paster->batch, paster->runs->data,
+                (size_t)(masks * paster->capacity) * sizeof(int32_t));
 }
 
 status mask_paster_read(mask_rle *out, const mask_paster *paster, int index, int height, int width) {
-    int32_t count;
-    device_copy(paster->dev, NULL, &count, tensor_i32(paster->run_counts) + index, sizeof count);
+    int32_t count = paster->host_runs[index];
     CHECK(count >= 1 && count <= paster->capacity, "mask %d has %d runs, room is for %lld", index, count,
           (long long)paster->capacity);
     RETURN_IF_ERROR(mask_rle_reserve(out, (size_t)count));
-    device_copy(paster->dev, NULL, out->counts, tensor_i32(paster->runs) + index * paster->capacity,
-                (size_t)count * sizeof *out->counts);
+    memcpy(out->counts, paster->host_runs + paster->batch + index * paster->capacity,
+           (size_t)count * sizeof *out->counts);
     out->count = (size_t)count;
     out->height = height;
     out->width = width;

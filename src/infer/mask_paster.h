@@ -18,6 +18,8 @@ typedef struct mask_paster {
     int32_t *rest; /* [1] in device memory: masks of the second batch and those after it */
     int64_t width; /* of the widest image that the capacity suffices for */
     int64_t capacity;
+    int32_t *host_runs; /* page-locked: [batch] counts, then [batch,capacity] run lengths */
+    size_t host_bytes;
     void *arena;
     size_t arena_bytes;
 } mask_paster;
@@ -36,10 +38,10 @@ void mask_paster_release(mask_paster *paster);
 /* Makes room for images of this width. OS. */
 status mask_paster_reserve(mask_paster *paster, int width);
 
-/* Pastes masks first..first+batch-1; no more are there than `count` says. Waits for nothing. */
+/* Queues masks first..first+batch-1 and their way to the host; no more are there than `count` says. Waits for nothing. */
 void mask_paster_run(mask_paster *paster, const mask_paster_input *in, int first, int count);
 
-/* Reads mask `index` of the last run. OS. */
+/* Mask `index` of the last run, which the caller has waited for. OS. */
 status mask_paster_read(mask_rle *out, const mask_paster *paster, int index, int height, int width);
 
 #endif

@@ -33,12 +33,14 @@ void box_head_init(box_head *head, param_store *store, const box_head_spec *spec
                (linear_layer_spec){.name = "roi_heads.box_predictor.cls_score",
                                    .in_features = fc,
                                    .out_features = rows,
+                                   .f32_output = true,
                                    .init = init_normal(0.01)},
                spec->pytorch_init);
     add_linear(&head->deltas, store,
                (linear_layer_spec){.name = "roi_heads.box_predictor.bbox_pred",
                                    .in_features = fc,
                                    .out_features = 4 * rows,
+                                   .f32_output = true,
                                    .init = init_normal(0.001)},
                spec->pytorch_init);
 }

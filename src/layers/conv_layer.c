@@ -50,6 +50,9 @@ void conv_layer_init(conv_layer *layer, param_store *store, const conv_layer_spe
     layer->stride = spec->stride;
     layer->pad = spec->kernel / 2;
     layer->relu = spec->relu;
+    layer->f32_output = spec->f32_output;
+    CHECK(!spec->f32_output || spec->norm.kind == NORM_NONE, "layer %s: a norm's input is an activation",
+          spec->name);
     char name[2 * PARAM_NAME_SIZE];
     snprintf(name, sizeof name, "%s.weight", spec->name);
     layer->weight = param_store_add(
@@ -82,22 +85,25 @@ static tensor *batch_norm(const conv_layer *layer, graph *g, tensor *x, bool rel
 
 tensor *conv_layer_apply(const conv_layer *layer, graph *g, tensor *x, tensor *residual) {
     tape_scope(g->tape, layer->name);
-    conv2d_params p = {.stride = layer->stride, .pad = layer->pad, .dilation = 1};
-    tensor *weight = graph_param(g, layer->weight);
+    conv2d_params p = {
+        .stride = layer->stride, .pad = layer->pad, .dilation = 1, .f32_output = layer->f32_output};
     /* Without gradients a batch norm uses its running statistics: the frozen form. */
     bool frozen = layer->norm.kind == NORM_FROZEN ||
                   (!g->training && (layer->norm.kind == NORM_BATCH || layer->norm.kind == NORM_SYNC));
     if (layer->norm.kind == NORM_NONE || frozen) {
         p.relu = layer->relu;
         if (layer->norm.kind == NORM_NONE)
-            return conv2d(g->tape, (tensor *[]){x, weight, graph_param(g, layer->bias), residual}, &p);
-        tensor *inputs[] = {weight, graph_param(g, layer->norm_weight), graph_param(g, layer->norm_bias),
-                            graph_param(g, layer->running_mean), graph_param(g, layer->running_var)};
+            return conv2d(
+                g->tape,
+                (tensor *[]){x, graph_weight(g, layer->weight), graph_param(g, layer->bias), residual}, &p);
+        tensor *inputs[] = {graph_param(g, layer->weight), graph_param(g, layer->norm_weight),
+                            graph_param(g, layer->norm_bias), graph_param(g, layer->running_mean),
+                            graph_param(g, layer->running_var)};
         folded_conv folded =
             fold_frozen_norm(g->tape, inputs, &(fold_frozen_norm_params){.eps = layer->norm.eps});
         return conv2d(g->tape, (tensor *[]){x, folded.weight, folded.bias, residual}, &p);
     }
-    tensor *y = conv2d(g->tape, (tensor *[]){x, weight, NULL, NULL}, &p);
+    tensor *y = conv2d(g->tape, (tensor *[]){x, graph_weight(g, layer->weight), NULL, NULL}, &p);
     bool relu_in_norm = layer->relu && !residual;
     if (layer->norm.kind == NORM_GROUP) {
         group_norm_params group = {

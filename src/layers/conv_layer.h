@@ -39,7 +39,8 @@ typedef struct conv_layer_spec {
     int kernel, stride; /* padding is kernel/2 */
     norm_spec norm;
     bool relu;
-    bool frozen; /* no parameter is trained; batch norms become NORM_FROZEN */
+    bool f32_output; /* the result stays float32 where activations have 16 bits; without norm only */
+    bool frozen;     /* no parameter is trained; batch norms become NORM_FROZEN */
     weight_init init;
 } conv_layer_spec;
 
@@ -49,7 +50,7 @@ typedef struct conv_layer {
     int norm_weight, norm_bias, running_mean, running_var;
     norm_spec norm;
     int stride, pad;
-    bool relu;
+    bool relu, f32_output;
 } conv_layer;
 
 void conv_layer_init(conv_layer *layer, param_store *store, const conv_layer_spec *spec);

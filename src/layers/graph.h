@@ -13,11 +13,15 @@ typedef struct graph {
     bool training;
 } graph;
 
-/* `training` false records parameters as constants, so no backward is planned. */
+/* Gives the tape the store's types. `training` false records parameters as constants, so no backward is planned. */
 void graph_init(graph *g, tape *t, param_store *store, bool training);
 void graph_release(graph *g);
 
-/* The parameter as a tensor of this tape; -1 gives NULL (an absent optional input). */
+/* The parameter as a tensor of this tape, in float32; -1 gives NULL (an absent optional input). */
 tensor *graph_param(graph *g, int index);
+
+/* A weight that a convolution or matrix product reads as it is: its copy in the type of the activations. A parameter is used
+ * through one of the two functions. */
+tensor *graph_weight(graph *g, int index);
 
 #endif

@@ -9,6 +9,7 @@ void linear_layer_init(linear_layer *layer, param_store *store, const linear_lay
     char name[2 * PARAM_NAME_SIZE];
     snprintf(layer->name, sizeof layer->name, "%s", spec->name);
     layer->relu = spec->relu;
+    layer->f32_output = spec->f32_output;
     snprintf(name, sizeof name, "%s.weight", spec->name);
     param_spec weight = {.name = name,
                          .kind = PARAM_WEIGHT,
@@ -33,6 +34,6 @@ void linear_layer_init(linear_layer *layer, param_store *store, const linear_lay
 
 tensor *linear_layer_apply(const linear_layer *layer, graph *g, tensor *x) {
     tape_scope(g->tape, layer->name);
-    return linear(g->tape, x, graph_param(g, layer->weight), graph_param(g, layer->bias),
-                  &(linear_params){.relu = layer->relu, .flatten = true});
+    return linear(g->tape, x, graph_weight(g, layer->weight), graph_param(g, layer->bias),
+                  &(linear_params){.relu = layer->relu, .flatten = true, .f32_output = layer->f32_output});
 }

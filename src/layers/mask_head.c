@@ -57,7 +57,10 @@ tensor *mask_head_apply(const mask_head *head, graph *g, tensor *pooled) {
     for (int i = 0; i < head->n_convs; i++) x = conv_layer_apply(&head->convs[i], g, x, NULL);
     tape_scope(g->tape, "roi_heads.mask_predictor.conv5_mask");
     conv2d_transpose_params up = {.stride = 2, .pad = 0, .relu = true};
-    x = conv2d_transpose(g->tape, x, graph_param(g, head->upsample_weight),
+    x = conv2d_transpose(g->tape, x, graph_weight(g, head->upsample_weight),
                          graph_param(g, head->upsample_bias), &up);
-    return conv_layer_apply(&head->logits, g, x, NULL);
+    conv_layer logits = head->logits;
+    logits.f32_output =
+        !g->training; /* pasting takes probabilities in float32; the loss reads 16 bits as well */
+    return conv_layer_apply(&logits, g, x, NULL);
 }

@@ -1,5 +1,6 @@
-/* All parameters of a model: a table of named records over three flat float32 buffers (values, gradients,
- * momentum).
+/* All parameters of a model: a table of named records over flat buffers: values (the float32 masters), momentum (float32),
+ * gradients, and, where activations are stored in 16 bits, copies of the values in that type, which convolutions and
+ * matrix products read. Gradients have the type of the activations.
  *
  * Trainable parameters come first in `values`, in the order of the model (backbone ... mask head), so
  * values[i], gradients[i] and momentum[i] belong together and a range of the gradient buffer is a bucket.
@@ -9,6 +10,7 @@
 #ifndef LAYERS_PARAM_STORE_H
 #define LAYERS_PARAM_STORE_H
 
+#include "autograd/tensor.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -58,17 +60,28 @@ typedef struct param {
     bool trainable;
     param_init init;
     double init_value;
-    int64_t size;   /* elements */
-    int64_t offset; /* elements from the start of values, and of gradients and momentum if trainable */
+    int64_t size; /* elements */
+    int64_t
+        offset; /* elements from the start of values and copies, and of gradients and momentum if trainable */
 } param;
+
+/* What a model computes in: F32, with products rounded to TF32 or not, or BF16 or F16. */
+typedef struct precision {
+    dtype storage; /* of activations, weight copies and gradients */
+    bool tf32;     /* with F32 */
+} precision;
 
 typedef struct param_store {
     param *params;
     int count, capacity;
     struct device *dev;
-    float *values, *gradients, *momentum; /* device memory; NULL before param_store_allocate */
-    int64_t total;                        /* floats in values */
-    int64_t trainable;                    /* floats in gradients and in momentum */
+    /* Device memory; NULL before param_store_allocate, gradients and momentum also without training. */
+    float *values, *momentum;
+    void *gradients; /* of precision.storage */
+    void *copies;    /* values as precision.storage; NULL where that is F32 */
+    precision precision;
+    int64_t total;     /* elements of values and copies */
+    int64_t trainable; /* elements of gradients and of momentum */
 } param_store;
 
 void param_store_init(param_store *store);
@@ -78,11 +91,24 @@ void param_store_release(param_store *store);
  * param_store_allocate only. */
 int param_store_add(param_store *store, const param_spec *spec);
 
-/* Lays out and allocates the buffers; gradients and momentum are zero. `training` false: values only. */
-status param_store_allocate(param_store *store, struct device *dev, bool training);
+/* Lays out and allocates the buffers, all zero. `p` NULL: F32. `training` false: values and copies only. */
+status param_store_allocate(param_store *store, struct device *dev, const precision *p, bool training);
+
+/* A flat buffer of the store. */
+typedef enum param_buffer { PARAM_VALUES, PARAM_MOMENTUM, PARAM_GRADIENTS } param_buffer;
+
+/* A record as the host sees it, outside of steps. `staging` [p->size] may be NULL where param_store_in_place. */
+bool param_store_in_place(const param_store *store,
+                          param_buffer which); /* floats in memory the host can use */
+/* The record's floats in memory order: where they lie, or read back into `staging`. */
+const float *param_store_read(const param_store *store, param_buffer which, const param *p, float *staging);
+/* Where the host writes a record: where it lies, or `staging`; param_store_commit then brings it to the device and makes its
+ * copy. Not for gradients. */
+float *param_store_place(const param_store *store, param_buffer which, const param *p, float *staging);
+void param_store_commit(param_store *store, param_buffer which, const param *p, const float *values);
 
 /* Start values: every element is a function of (seed, CRC-32 of the name, element's index in the FILE's
- * layout), so the layout in memory does not matter. Host-accessible memory only. OS. */
+ * layout), so the layout in memory does not matter. OS. */
 status param_store_initialise(param_store *store, uint64_t seed);
 
 /* Index by name; -1: unknown. */

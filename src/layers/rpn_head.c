@@ -14,6 +14,7 @@ void rpn_head_init(rpn_head *head, param_store *store, int64_t channels, int anc
                               .out_channels = anchors,
                               .kernel = 1,
                               .stride = 1,
+                              .f32_output = true,
                               .init = init_normal(0.01)};
     conv_layer_init(&head->logits, store, &logits);
     conv_layer_spec deltas = {.name = "rpn.head.bbox_pred",
@@ -21,6 +22,7 @@ void rpn_head_init(rpn_head *head, param_store *store, int64_t channels, int anc
                               .out_channels = 4 * anchors,
                               .kernel = 1,
                               .stride = 1,
+                              .f32_output = true,
                               .init = init_normal(0.01)};
     conv_layer_init(&head->deltas, store, &deltas);
 }

@@ -110,14 +110,18 @@ typedef struct step_shape {
 typedef struct step_inputs {
     uint8_t *pixels; /* [pixel_bytes]: RGB images as read, see image_pack; NULL where `images` is given */
     int32_t *pixel_table; /* [N,8]: an image_pack_record each */
-    float *images;        /* [N,H,W,3], normalised and padded; NULL: made of `pixels` */
-    image_info *info;     /* [N], i32 [N,8] on the tape */
-    int32_t *step;        /* [1]: iteration, for sampling */
-    float *gt_boxes;      /* [N,G,4] x1 y1 x2 y2 in pixels of the resized image */
-    int32_t *gt_labels;   /* [N,G] 0..classes-1 */
-    int32_t *gt_count;    /* [N] */
-    int32_t *gt_masks;    /* [N,G,8], see data/gt_masks.h; offsets into mask_blob */
-    uint8_t *mask_blob;   /* [mask_bytes] */
+    void *images;     /* [N,H,W,3] as activations are stored, normalised and padded; NULL: made of `pixels` */
+    image_info *info; /* [N], i32 [N,8] on the tape */
+    int32_t *step;    /* [1]: iteration, for sampling */
+    float *gt_boxes;  /* [N,G,4] x1 y1 x2 y2 in pixels of the resized image */
+    int32_t *gt_labels; /* [N,G] 0..classes-1 */
+    int32_t *gt_count;  /* [N] */
+    int32_t *gt_masks;  /* [N,G,8], see data/gt_masks.h; offsets into mask_blob */
+    uint8_t *mask_blob; /* [mask_bytes] */
+    float *rates; /* [2]: see optimizer_rates. This and the next three are not read by every graph's owner */
+    float *skipped_images; /* [1]: replaced images of this rank so far */
+    float *losses;         /* [LOSS_COUNT]: where the losses go; NULL: into the arena */
+    float *loss_scale;     /* [1]: gradient of the losses; NULL: 1 */
 } step_inputs;
 
 /* Order of losses everywhere. */
@@ -133,6 +137,9 @@ typedef struct train_graph {
     tensor *levels[FPN_LEVELS]; /* P2..P6 */
     tensor *sampled[2]; /* f32 [2] each, this rank's: anchors, foreground among them; RoIs, likewise */
     size_t bytes;       /* step memory it needs */
+    int64_t runs;       /* for the caller: how often it ran, and its recording, freed with the graph */
+    struct device_graph *recording;
+    struct device *dev;
 } train_graph;
 
 /* CONFIG where the step's tensors would grow beyond what ops take: call it before the first train_graph_new, with the

@@ -4,6 +4,7 @@
 #include "all_reduce_counts/all_reduce_counts.h"
 #include "base/check.h"
 #include "data/gt_masks.h"
+#include "device/device.h"
 #include "gather_levels/gather_levels.h"
 #include "image_pack/image_pack.h"
 #include "mask_targets/mask_targets.h"
@@ -27,21 +28,21 @@ typedef struct step_tensors {
     tensor *images, *info, *step, *gt_boxes, *gt_labels, *gt_count, *gt_masks, *mask_blob;
 } step_tensors;
 
-static tensor *declare_images(tape *t, const pixel_spec *pixels, const step_shape *s, const step_inputs *in) {
+static tensor *declare_images(tape *t, const mask_rcnn *model, const step_shape *s, const step_inputs *in) {
     if (in->images)
-        return tape_constant(t, "images", DTYPE_F32, 4, (int64_t[]){s->images, s->height, s->width, 3},
-                             in->images);
+        return tape_constant(t, "images", model->params.precision.storage, 4,
+                             (int64_t[]){s->images, s->height, s->width, 3}, in->images);
     tensor *bytes = tape_constant(t, "pixels", DTYPE_U8, 1, (int64_t[]){s->pixel_bytes}, in->pixels);
     tensor *table = tape_constant(t, "pixel_table", DTYPE_I32, 2,
                                   (int64_t[]){s->images, IMAGE_PACK_RECORD_INTS}, in->pixel_table);
-    return forward_images(t, pixels, bytes, table, s->height, s->width);
+    return forward_images(t, &model->spec.pixels, bytes, table, s->height, s->width);
 }
 
-static step_tensors declare_inputs(tape *t, const pixel_spec *pixels, const step_shape *s,
+static step_tensors declare_inputs(tape *t, const mask_rcnn *model, const step_shape *s,
                                    const step_inputs *in) {
     int64_t n = s->images, g = s->gt_capacity;
     return (step_tensors){
-        .images = declare_images(t, pixels, s, in),
+        .images = declare_images(t, model, s, in),
         .info = tape_constant(t, "image_info", DTYPE_I32, 2, (int64_t[]){n, IMAGE_INFO_INTS}, in->info),
         .step = tape_constant(t, "step", DTYPE_I32, 1, (int64_t[]){1}, in->step),
         .gt_boxes = tape_constant(t, "gt_boxes", DTYPE_F32, 3, (int64_t[]){n, g, 4}, in->gt_boxes),
@@ -153,7 +154,7 @@ static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targe
 }
 
 static void record(mask_rcnn *model, train_graph *step, const step_inputs *inputs, int global_images) {
-    step_tensors in = declare_inputs(step->t, &model->spec.pixels, &step->shape, inputs);
+    step_tensors in = declare_inputs(step->t, model, &step->shape, inputs);
     forward_levels(model, &step->g, in.images, step->levels);
     forward_rpn rpn = forward_rpn_heads(model, &step->g, step->levels);
     rpn_proposals_result proposals = forward_proposals(model, step->t, &rpn, in.info, in.images, false);
@@ -171,8 +172,12 @@ static void record(mask_rcnn *model, train_graph *step, const step_inputs *input
     rpn_losses(model, step, &rpn, &anchors, global, global_images);
     box_losses(model, step, &rois, global);
     if (model->spec.mask_on) mask_loss(model, step, &rois, &in, global);
-    for (int i = 0; i < LOSS_COUNT; i++)
-        if (step->losses[i]) tape_loss(step->t, step->losses[i]);
+    tape_set_loss_scale(step->t, inputs->loss_scale);
+    for (int i = 0; i < LOSS_COUNT; i++) {
+        if (!step->losses[i]) continue;
+        tape_loss(step->t, step->losses[i]);
+        if (inputs->losses) tape_bind(step->t, step->losses[i], inputs->losses + i);
+    }
 }
 
 /* Tensors of ops have at most 2^40 elements; anchors and candidates of a batch are numbered in 31 bits. In double, where
@@ -222,6 +227,7 @@ train_graph *train_graph_new(mask_rcnn *model, struct device *dev, struct comm *
     train_graph *step = calloc(1, sizeof *step);
     CHECK(step, "out of memory for a graph");
     step->shape = *shape;
+    step->dev = dev;
     step->t = tape_new(dev, comm);
     graph_init(&step->g, step->t, &model->params, true);
     record(model, step, inputs, global_images);
@@ -232,6 +238,7 @@ train_graph *train_graph_new(mask_rcnn *model, struct device *dev, struct comm *
 
 void train_graph_free(train_graph *step) {
     if (!step) return;
+    if (step->recording) device_graph_free(step->dev, step->recording);
     graph_release(&step->g);
     tape_free(step->t);
     free(step);

@@ -186,7 +186,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 static status write_json(metrics *m, const summary *s) {
-    field fields[METRICS_MAX_LOSSES + 9] = {
+    field fields[METRICS_MAX_LOSSES + 11] = {
         {"data_time", s->data_time, false},
         {"eta_seconds", s->eta_seconds, false},
         {"grad_norm", m->last.grad_norm, false},
@@ -198,6 +198,10 @@ static status write_json(metrics *m, const summary *s) {
         {"total_loss", s->total, false},
     };
     int count = 9;
+    if (m->last.loss_scale > 0) {
+        fields[count++] = (field){"loss_scale", m->last.loss_scale, false};
+        fields[count++] = (field){"skipped_steps", (double)m->last.skipped_steps, true};
+    }
     for (int i = 0; i < m->options.loss_count; i++)
         fields[count++] = (field){m->options.loss_names[i], s->losses[i], false};
     qsort(fields, (size_t)count, sizeof *fields, by_name);
@@ -218,7 +222,7 @@ static status write_json(metrics *m, const summary *s) {
 }
 
 static status write_events(metrics *m, const summary *s) {
-    event_scalar scalars[METRICS_MAX_LOSSES + 7] = {
+    event_scalar scalars[METRICS_MAX_LOSSES + 9] = {
         {"total_loss", (float)s->total},
         {"lr", (float)m->last.lr},
         {"time", (float)s->time},
@@ -228,6 +232,10 @@ static status write_events(metrics *m, const summary *s) {
         {"skipped_images", (float)m->last.skipped_images},
     };
     int count = 7;
+    if (m->last.loss_scale > 0) {
+        scalars[count++] = (event_scalar){"loss_scale", (float)m->last.loss_scale};
+        scalars[count++] = (event_scalar){"skipped_steps", (float)m->last.skipped_steps};
+    }
     for (int i = 0; i < m->options.loss_count; i++)
         scalars[count++] = (event_scalar){m->options.loss_names[i], (float)s->losses[i]};
     return event_log_write(m->events, m->last.iteration, scalars, count);

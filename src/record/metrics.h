@@ -6,7 +6,8 @@
  * they carry 0, 1, 2, ...
  *
  * metrics.json holds one object per line with sorted keys, fsynced each time:
- *   iteration, lr, skipped_images, rank_data_time, grad_norm   the iteration's own (the last of the period)
+ *   iteration, lr, skipped_images, rank_data_time, grad_norm   the iteration's own (the last of the period), as are
+ *   loss_scale, skipped_steps   where losses are scaled (fp16)
  *   loss_*, time, data_time     medians over the last LOG_PERIOD iterations
  *   total_loss                  the sum of the losses of this line
  *   eta_seconds                 median time of the last 1000 iterations times the iterations left
@@ -43,6 +44,8 @@ typedef struct metrics_step {
     double time, data_time; /* seconds of the whole step, and those it waited for data (the slowest rank's) */
     double rank_data_time;  /* this rank's */
     int64_t skipped_images; /* since the run began, all ranks */
+    double loss_scale;      /* 0: losses are not scaled */
+    int64_t skipped_steps;  /* since the run began; written where losses are scaled */
 } metrics_step;
 
 /* Opens metrics.json for appending: a torn last line and lines of iterations >= start_iteration, which will

@@ -3,9 +3,13 @@
 static status attach_all(graph_cache *cache, size_t bytes) {
     void *before = cache->memory->arena;
     RETURN_IF_ERROR(step_memory_reserve(cache->memory, bytes));
-    for (int i = 0; i < CANVAS_CACHE_SIZE && cache->memory->arena != before; i++)
-        if (cache->graphs[i])
-            tape_attach(cache->graphs[i]->t, cache->memory->arena, cache->memory->arena_bytes);
+    for (int i = 0; i < CANVAS_CACHE_SIZE && cache->memory->arena != before; i++) {
+        train_graph *step = cache->graphs[i];
+        if (!step) continue;
+        tape_attach(step->t, cache->memory->arena, cache->memory->arena_bytes);
+        if (step->recording) device_graph_free(step->dev, step->recording); /* it holds the old addresses */
+        step->recording = NULL;
+    }
     return STATUS_OK;
 }
 

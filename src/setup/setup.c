@@ -24,6 +24,24 @@ status setup_device(device **dev, const config *cfg, int local_rank) {
     return s;
 }
 
+status setup_precision(precision *out, const config *cfg, const device *dev) {
+    const char *name = cfg->PRECISION;
+    bool is_cpu = device_get_kind(dev) == DEVICE_CPU;
+    *out = (precision){.storage = DTYPE_F32};
+    if (strcmp(name, "auto") == 0) {
+        if (is_cpu && cfg->SOLVER_AMP_ENABLED)
+            log_warn("train", "SOLVER.AMP.ENABLED has no effect on the CPU, which computes in fp32");
+        name = is_cpu ? "fp32" : cfg->SOLVER_AMP_ENABLED ? "bf16" : "tf32";
+    }
+    if (strcmp(name, "fp32") == 0) return STATUS_OK;
+    if (is_cpu)
+        return error_set(STATUS_CONFIG, "set PRECISION auto or fp32, or use --device cuda",
+                         "PRECISION %s: the CPU computes in fp32 only", name);
+    out->tf32 = strcmp(name, "tf32") == 0;
+    if (!out->tf32) out->storage = strcmp(name, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F16;
+    return STATUS_OK;
+}
+
 int setup_thread_count(const config *cfg, int local_ranks) {
     if (cfg->CPU_THREADS > 0) return (int)cfg->CPU_THREADS;
     int share = thread_pool_usable_cores() / (local_ranks > 0 ? local_ranks : 1);
@@ -46,10 +64,12 @@ status setup_seed(config *cfg, const rank_env *env) {
 status setup_model(mask_rcnn *model, const config *cfg, device *dev, bool training, const char *weights,
                    const weights_classes *classes, weights_use use) {
     mask_rcnn_spec spec;
+    precision computes;
     memset(model, 0, sizeof *model);
+    RETURN_IF_ERROR(setup_precision(&computes, cfg, dev));
     RETURN_IF_ERROR(model_spec_from_config(&spec, cfg));
     RETURN_IF_ERROR(mask_rcnn_init(model, &spec));
-    RETURN_IF_ERROR(param_store_allocate(&model->params, dev, training));
+    RETURN_IF_ERROR(param_store_allocate(&model->params, dev, &computes, training));
     RETURN_IF_ERROR(param_store_initialise(&model->params, spec.seed));
     if (!weights) return STATUS_OK;
     if (!weights[0]) {

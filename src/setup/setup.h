@@ -11,6 +11,9 @@
 /* Opens MODEL.DEVICE ("auto": the GPU of this local rank where the CUDA plug-in and a card are there, else the CPU). */
 status setup_device(device **dev, const config *cfg, int local_rank);
 
+/* PRECISION on this device. CONFIG: 16 bits or TF32 on the CPU. */
+status setup_precision(precision *out, const config *cfg, const device *dev);
+
 /* CPU.THREADS, or the usable cores shared by the ranks of this host. */
 int setup_thread_count(const config *cfg, int local_ranks);
 

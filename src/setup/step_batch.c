@@ -39,14 +39,14 @@ void step_batch_canvas(int64_t *height, int64_t *width, const loader_batch *batc
     }
 }
 
-static void fill_objects(step_memory *memory, const loader_sample *s, int image, int64_t *mask_bytes) {
-    step_inputs *in = &memory->inputs;
-    int64_t first = (int64_t)image * memory->largest.gt_capacity;
-    CHECK(s->objects <= memory->largest.gt_capacity, "image %lld has %d objects, room is for %d",
-          (long long)s->image_id, s->objects, memory->largest.gt_capacity);
-    CHECK(*mask_bytes + (int64_t)s->mask_blob_bytes <= memory->largest.mask_bytes,
+static void fill_objects(step_inputs *in, const step_shape *largest, const loader_sample *s, int image,
+                         int64_t *mask_bytes) {
+    int64_t first = (int64_t)image * largest->gt_capacity;
+    CHECK(s->objects <= largest->gt_capacity, "image %lld has %d objects, room is for %d",
+          (long long)s->image_id, s->objects, largest->gt_capacity);
+    CHECK(*mask_bytes + (int64_t)s->mask_blob_bytes <= largest->mask_bytes,
           "masks of image %lld do not fit %lld bytes", (long long)s->image_id,
-          (long long)memory->largest.mask_bytes);
+          (long long)largest->mask_bytes);
     in->gt_count[image] = s->objects;
     size_t n = (size_t)s->objects;
     if (n == 0) return;
@@ -62,36 +62,40 @@ static void fill_objects(step_memory *memory, const loader_sample *s, int image,
 }
 
 /* The bytes as they are; image_pack resizes and normalises them in the step. */
-static void fill_pixels(step_memory *memory, const loader_sample *s, int image, int64_t *pixel_bytes) {
+static void fill_pixels(step_inputs *in, const step_shape *largest, const loader_sample *s, int image,
+                        int64_t *pixel_bytes) {
     int64_t bytes = (int64_t)s->height * s->width * 3;
-    CHECK(*pixel_bytes + bytes <= memory->largest.pixel_bytes, "pixels of image %lld do not fit %lld bytes",
-          (long long)s->image_id, (long long)memory->largest.pixel_bytes);
+    CHECK(*pixel_bytes + bytes <= largest->pixel_bytes, "pixels of image %lld do not fit %lld bytes",
+          (long long)s->image_id, (long long)largest->pixel_bytes);
     image_pack_record record = {.offset = (int32_t)(*pixel_bytes / IMAGE_PACK_ALIGNMENT),
                                 .height = s->height,
                                 .width = s->width,
                                 .resized_height = s->resized_height,
                                 .resized_width = s->resized_width,
                                 .flip = s->flip};
-    memcpy(memory->inputs.pixel_table + image * IMAGE_PACK_RECORD_INTS, &record, sizeof record);
-    memcpy(memory->inputs.pixels + *pixel_bytes, s->pixels, (size_t)bytes);
+    memcpy(in->pixel_table + image * IMAGE_PACK_RECORD_INTS, &record, sizeof record);
+    memcpy(in->pixels + *pixel_bytes, s->pixels, (size_t)bytes);
     *pixel_bytes += (int64_t)round_up((size_t)bytes, IMAGE_PACK_ALIGNMENT);
 }
 
-void step_batch_fill(step_memory *memory, const loader_batch *batch, const dataset *data) {
+step_used step_batch_fill(step_inputs **host, step_memory *memory, const loader_batch *batch,
+                          const dataset *data) {
     int64_t mask_bytes = 0, pixel_bytes = 0;
     CHECK(batch->count == memory->largest.images, "%d images, room is for %d", batch->count,
           memory->largest.images);
+    step_inputs *in = *host = step_memory_next(memory);
     for (int i = 0; i < batch->count; i++) {
         const loader_sample *s = &batch->samples[i];
         uint64_t key = dataset_image_key(data, s->image);
-        memory->inputs.info[i] = (image_info){.original_height = s->height,
-                                              .original_width = s->width,
-                                              .height = s->resized_height,
-                                              .width = s->resized_width,
-                                              .flip = s->flip,
-                                              .id_low = (int32_t)(uint32_t)key,
-                                              .id_high = (int32_t)(uint32_t)(key >> 32)};
-        fill_objects(memory, s, i, &mask_bytes);
-        fill_pixels(memory, s, i, &pixel_bytes);
+        in->info[i] = (image_info){.original_height = s->height,
+                                   .original_width = s->width,
+                                   .height = s->resized_height,
+                                   .width = s->resized_width,
+                                   .flip = s->flip,
+                                   .id_low = (int32_t)(uint32_t)key,
+                                   .id_high = (int32_t)(uint32_t)(key >> 32)};
+        fill_objects(in, &memory->largest, s, i, &mask_bytes);
+        fill_pixels(in, &memory->largest, s, i, &pixel_bytes);
     }
+    return (step_used){.mask_bytes = (size_t)mask_bytes, .pixel_bytes = (size_t)pixel_bytes};
 }

@@ -12,8 +12,9 @@ status step_batch_largest(step_shape *largest, const loader *l, int images);
 /* Canvas of a batch: the largest resized sides, rounded up to CANVAS_DIVISOR. */
 void step_batch_canvas(int64_t *height, int64_t *width, const loader_batch *batch);
 
-/* Fills the inputs: pixels as read, boxes, labels and masks packed. CHECKs that everything fits memory->largest.
- * Host-accessible memory. */
-void step_batch_fill(step_memory *memory, const loader_batch *batch, const dataset *data);
+/* Fills step_memory_next: pixels as read, boxes, labels and masks packed. CHECKs that everything fits memory->largest. The caller
+ * sets the single numbers in *host, then calls step_memory_bring with what is returned. */
+step_used step_batch_fill(step_inputs **host, step_memory *memory, const loader_batch *batch,
+                          const dataset *data);
 
 #endif

@@ -4,7 +4,6 @@
 #include "setup/dataset_config.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 static status open_dataset(train_data *d, const config *cfg) {
@@ -46,9 +45,6 @@ static status open_loader(train_data *d, const config *cfg, loader_options optio
     options.masks = cfg->MODEL_MASK_ON;
     options.bitmap_masks = strcmp(cfg->MODEL_ROI_MASK_HEAD_TARGET, "soft") == 0;
     options.bad_share = cfg->DATALOADER_MAX_BAD_IMAGE_SHARE;
-    d->image_ids = calloc((size_t)(s->global_batch / options.world) + 1, sizeof *d->image_ids);
-    if (!d->image_ids)
-        return error_set(STATUS_OS, "free some memory", "out of memory for a batch's image ids");
     return loader_new(&d->load, d->set, &options);
 }
 
@@ -82,6 +78,5 @@ void train_data_close(train_data *d) {
     if (d->load) loader_free(d->load);
     if (d->set) dataset_free(d->set);
     class_table_release(&d->table);
-    free(d->image_ids);
     *d = (train_data){0};
 }

@@ -13,7 +13,6 @@ typedef struct train_data {
     loader *load;
     class_table table;       /* owns the texts */
     weights_classes classes; /* names and original ids, by label */
-    int64_t *image_ids;      /* room for a rank's batch */
 } train_data;
 
 /* Opens DATASETS.TRAIN, logs what is in it, and starts the loader's processes. CONFIG: no dataset named, or more

@@ -160,6 +160,25 @@ static bool read_best(checkpoint_best *best, const json_pairs *pairs) {
            json_pairs_i64(&best->since, pairs, "evaluations_since_best") && best->since >= 0;
 }
 
+static void write_loss_scale(json_writer *json, const checkpoint_loss_scale *s) {
+    if (s->scale <= 0) return;
+    json_write_key(json, "loss_scale");
+    json_write_f64(json, s->scale);
+    json_write_key(json, "loss_scale_good_steps");
+    json_write_i64(json, s->good_steps);
+    json_write_key(json, "skipped_steps");
+    json_write_i64(json, s->skipped_steps);
+}
+
+/* False when it is damaged; a state of a run without has none. */
+static bool read_loss_scale(checkpoint_loss_scale *s, const json_pairs *pairs) {
+    *s = (checkpoint_loss_scale){0};
+    if (!json_pairs_get(pairs, "loss_scale")) return true;
+    return json_pairs_f64(&s->scale, pairs, "loss_scale") && s->scale > 0 &&
+           json_pairs_i64(&s->good_steps, pairs, "loss_scale_good_steps") && s->good_steps >= 0 &&
+           json_pairs_i64(&s->skipped_steps, pairs, "skipped_steps") && s->skipped_steps >= 0;
+}
+
 static status write_state(const char *folder, const checkpoint_state *state) {
     char path[PATH_MAX], seed[24];
     RETURN_IF_ERROR(path_join(path, folder, "state.json"));
@@ -179,6 +198,7 @@ static status write_state(const char *folder, const checkpoint_state *state) {
     json_write_key(&json, "config_digest");
     json_write_string(&json, state->config_digest);
     write_best(&json, &state->best);
+    write_loss_scale(&json, &state->loss_scale);
     json_write_end_object(&json);
     json_write_newline(&json);
     status s = json_write_finish(&json);
@@ -202,19 +222,19 @@ status checkpoint_read_state(checkpoint_state *state, const char *folder) {
         *state = (checkpoint_state){0};
         errno = 0;
         if (seed) state->seed = strtoull(seed, &end, 10);
-        bool is_good = seed && *seed && !*end && !errno && digest &&
-                       strlen(digest) < sizeof state->config_digest &&
-                       json_pairs_i64(&state->iteration, &pairs, "iteration") &&
-                       json_pairs_i64(&state->images, &pairs, "images") &&
-                       json_pairs_i64(&state->skipped_images, &pairs, "skipped_images") &&
-                       state->iteration >= 0 && read_best(&state->best, &pairs);
+        bool is_good =
+            seed && *seed && !*end && !errno && digest && strlen(digest) < sizeof state->config_digest &&
+            json_pairs_i64(&state->iteration, &pairs, "iteration") &&
+            json_pairs_i64(&state->images, &pairs, "images") &&
+            json_pairs_i64(&state->skipped_images, &pairs, "skipped_images") && state->iteration >= 0 &&
+            read_best(&state->best, &pairs) && read_loss_scale(&state->loss_scale, &pairs);
         if (is_good)
             strcpy(state->config_digest, digest);
         else
             s = error_set(
                 STATUS_DATA, "resume from another checkpoint",
                 "%s: iteration, images, skipped_images, seed, config_digest or part of what is said of "
-                "the best checkpoint is missing",
+                "the best checkpoint or of the loss scale is missing",
                 path);
     }
     json_pairs_release(&pairs);

@@ -24,6 +24,12 @@ typedef struct checkpoint_best {
     int64_t since;     /* evaluations in a row that were not better */
 } checkpoint_best;
 
+/* Of training with fp16. */
+typedef struct checkpoint_loss_scale {
+    double scale; /* 0: losses are not scaled */
+    int64_t good_steps, skipped_steps;
+} checkpoint_loss_scale;
+
 typedef struct checkpoint_state {
     int64_t iteration;      /* the last finished one, from 0 */
     int64_t images;         /* drawn from the training data so far by all ranks: the loader's position */
@@ -31,6 +37,7 @@ typedef struct checkpoint_state {
     uint64_t seed;
     char config_digest[17]; /* hexadecimal; what must be equal for a bit-exact continuation */
     checkpoint_best best;
+    checkpoint_loss_scale loss_scale;
 } checkpoint_state;
 
 /* What a checkpoint is made of besides the state. */

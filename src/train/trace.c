@@ -168,11 +168,16 @@ static status pack_mask(int32_t *record, gt_mask_writer *writer, const batch_fil
     return STATUS_OK;
 }
 
-/* Host memory only; masks become bitmaps of the image's size, whatever INPUT.MASK_FORMAT says. */
-static status fill_from_file(step_memory *memory, const batch_file *b) {
-    step_inputs *in = &memory->inputs;
+/* Masks become bitmaps of the image's size, whatever INPUT.MASK_FORMAT says. */
+static status fill_from_file(step_memory *memory, const batch_file *b, dtype storage) {
+    step_inputs *in = step_memory_next(memory);
     int capacity = memory->largest.gt_capacity;
-    memcpy(in->images, b->images->data, b->images->bytes);
+    tensor images = tensor_make("images", storage, 1, &b->images->elements, in->images);
+    if (storage == DTYPE_F32)
+        memcpy(in->images, b->images->data, b->images->bytes);
+    else
+        for (int64_t i = 0; i < b->images->elements; i++)
+            tensor_set(&images, i, (double)float_at(b->images, i));
     for (int64_t i = 0; i < b->n; i++) {
         int32_t height = int_at(b->sizes, 2 * i), width = int_at(b->sizes, 2 * i + 1);
         in->info[i] = (image_info){.original_height = height,
@@ -190,6 +195,7 @@ static status fill_from_file(step_memory *memory, const batch_file *b) {
         RETURN_IF_ERROR(
             pack_mask(in->gt_masks + GT_MASK_RECORD_INTS * slot, &writer, b, i, in->info + image));
     }
+    step_memory_bring(memory, &(step_used){.mask_bytes = writer.used, .image_bytes = tensor_bytes(&images)});
     return STATUS_OK;
 }
 
@@ -205,20 +211,43 @@ static status fill_from_dataset(step_memory *memory, step_shape *shape, const co
         step_batch_canvas(&shape->height, &shape->width, &batch);
         s = step_memory_init(memory, dev, shape);
     }
-    if (s == STATUS_OK) step_batch_fill(memory, &batch, data.set);
+    if (s == STATUS_OK) {
+        step_inputs *host;
+        step_used used = step_batch_fill(&host, memory, &batch, data.set);
+        step_memory_bring(memory, &used);
+    }
     train_data_close(&data);
     return s;
 }
 
-static status write_tensor(safetensors_writer *w, const tensor *t) {
-    return safetensors_writer_append(w, t->data, tensor_bytes(t));
+/* Reads a tensor back as float32. */
+static status read_tensor(float *out, device *dev, const tensor *t) {
+    int64_t count = tensor_count(t);
+    tensor host = *t;
+    host.data = malloc(tensor_bytes(t) + 1);
+    if (!host.data) return error_set(STATUS_OS, "free some memory", "out of memory for tensor %s", t->name);
+    device_copy(dev, NULL, host.data, t->data, tensor_bytes(t));
+    device_synchronize(dev, NULL);
+    for (int64_t i = 0; i < count; i++) out[i] = (float)tensor_get(&host, i);
+    free(host.data);
+    return STATUS_OK;
+}
+
+static status write_tensor(safetensors_writer *w, device *dev, const tensor *t) {
+    size_t bytes = (size_t)tensor_count(t) * sizeof(float);
+    float *values = malloc(bytes + 1);
+    if (!values) return error_set(STATUS_OS, "free some memory", "out of memory for tensor %s", t->name);
+    status s = read_tensor(values, dev, t);
+    if (s == STATUS_OK) s = safetensors_writer_append(w, values, bytes);
+    free(values);
+    return s;
 }
 
 static status write_gradient(safetensors_writer *w, const param_store *store, const param *p) {
-    float *file = malloc((size_t)p->size * sizeof *file);
+    float *file = malloc(2 * (size_t)p->size * sizeof *file);
     if (!file)
         return error_set(STATUS_OS, "free some memory", "out of memory for the gradient of %s", p->name);
-    param_to_file_order(p, file, store->gradients + p->offset);
+    param_to_file_order(p, file, param_store_read(store, PARAM_GRADIENTS, p, file + p->size));
     status s = safetensors_writer_append(w, file, (size_t)p->size * sizeof *file);
     free(file);
     return s;
@@ -250,8 +279,8 @@ static status write_outputs(const char *path, const train_graph *step, const par
     declare_outputs(w, step, store);
     status s = safetensors_writer_begin(w);
     for (int i = 0; i < LOSS_COUNT && s == STATUS_OK; i++)
-        if (step->losses[i]) s = write_tensor(w, step->losses[i]);
-    for (int l = 0; l < FPN_LEVELS && s == STATUS_OK; l++) s = write_tensor(w, step->levels[l]);
+        if (step->losses[i]) s = write_tensor(w, store->dev, step->losses[i]);
+    for (int l = 0; l < FPN_LEVELS && s == STATUS_OK; l++) s = write_tensor(w, store->dev, step->levels[l]);
     for (int i = 0; i < store->count && s == STATUS_OK; i++)
         if (store->params[i].trainable) s = write_gradient(w, store, &store->params[i]);
     return safetensors_writer_finish(w, s);
@@ -264,9 +293,12 @@ static status run_graph(train_graph *step, step_memory *memory, mask_rcnn *model
     if (shapes) tape_print_shapes(step->t, stdout);
     tape_forward(step->t);
     tape_backward(step->t, NULL, NULL);
-    for (int i = 0; i < LOSS_COUNT; i++)
-        if (step->losses[i])
-            printf("%-16s %.9g\n", loss_trace_names[i], (double)*tensor_f32(step->losses[i]));
+    for (int i = 0; i < LOSS_COUNT; i++) {
+        float loss;
+        if (!step->losses[i]) continue;
+        RETURN_IF_ERROR(read_tensor(&loss, memory->dev, step->losses[i]));
+        printf("%-16s %.9g\n", loss_trace_names[i], (double)loss);
+    }
     return write_outputs(out_path, step, &model->params);
 }
 
@@ -286,7 +318,7 @@ static status trace_model(const config *cfg, mask_rcnn *model, step_memory *memo
             shape.mask_bytes = (int64_t)gt_mask_bitmap_size((int)batch.w, (int)batch.h) * batch.objects + 4;
             s = step_memory_init(memory, dev, &shape);
         }
-        if (s == STATUS_OK) s = fill_from_file(memory, &batch);
+        if (s == STATUS_OK) s = fill_from_file(memory, &batch, model->params.precision.storage);
         safetensors_close(batch.file);
     } else {
         s = fill_from_dataset(memory, &shape, cfg, dev);

@@ -204,7 +204,9 @@ static status draw_batch(batch_view *v, const char *folder, int count) {
     snprintf(name, sizeof name, "train_batch_%04lld.png", (long long)v->batch.iteration);
     RETURN_IF_ERROR(path_join(path, folder, name));
     step_batch_canvas(&v->height, &v->width, &v->batch);
-    step_batch_fill(&v->memory, &v->batch, v->data.set);
+    step_inputs *host; /* the inputs themselves: the device is the CPU */
+    step_used used = step_batch_fill(&host, &v->memory, &v->batch, v->data.set);
+    step_memory_bring(&v->memory, &used);
     tensor *images;
     tape *t = record(&images, v);
     size_t bytes = tape_plan(t);

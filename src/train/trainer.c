@@ -6,18 +6,15 @@
 #include "base/file_util.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "comm/grad_buckets.h"
 #include "report/run_report.h"
 #include "train/checkpoint.h"
 #include "evaluate/evaluation_report.h"
-#include "setup/graph_cache.h"
 #include "record/metrics.h"
-#include "train/optimizer.h"
 #include "train/run_evaluation.h"
 #include "record/run_status.h"
 #include "train/schedule.h"
+#include "train/step_queue.h"
 #include "setup/setup.h"
-#include "setup/step_batch.h"
 #include "setup/train_data.h"
 
 #include <inttypes.h>
@@ -35,29 +32,18 @@ typedef struct trainer {
     device *dev;
     comm *c;
     mask_rcnn model;
-    step_memory memory;
-    graph_cache graphs;
-    grad_buckets *buckets;
-    optimizer *opt;
     schedule rates;
+    step_queue *steps;
     metrics *log; /* rank 0 only */
     run_evaluation tests;
     bool stopped_early;
     char stop_reason[256];
-    char checkpoint[PATH_MAX]; /* --resume goes on from it; "" starts anew */
-    int64_t first_iteration;   /* of this process: 0, or where it resumed */
-    int64_t iteration;         /* the next one to run */
-    int64_t skipped_before;    /* images replaced before a resume */
-    int64_t skipped_images;    /* by all ranks in all */
+    char checkpoint[PATH_MAX];        /* --resume goes on from it; "" starts anew */
+    int64_t iteration;                /* the next one to run */
+    checkpoint_loss_scale loss_scale; /* that a resume goes on with */
+    int64_t skipped_before;           /* images replaced before a resume */
+    int64_t skipped_images;           /* by all ranks in all */
 } trainer;
-
-/* What one iteration found out. */
-typedef struct step_result {
-    double losses[LOSS_COUNT];
-    double total, lr;
-    gradient_report gradients;
-    double wait, slowest_wait;
-} step_result;
 
 static bool is_first(const trainer *t) {
     return t->env.rank == 0;
@@ -176,7 +162,8 @@ static bool is_free_key(int key) {
                                     CONFIG_KEY_MODEL_WEIGHTS,
                                     CONFIG_KEY_SOLVER_CHECKPOINT_PERIOD,
                                     CONFIG_KEY_SOLVER_LOG_PERIOD,
-                                    CONFIG_KEY_SOLVER_CHECKPOINT_KEEP};
+                                    CONFIG_KEY_SOLVER_CHECKPOINT_KEEP,
+                                    CONFIG_KEY_CUDA_GRAPH};
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
         if (free_keys[i] == key) return true;
     const char *help = config_keys[key].help;
@@ -211,7 +198,8 @@ static status resume(trainer *t) {
         return error_set(STATUS_CONFIG, "set SEED to the checkpoint's",
                          "SEED is %" PRId64 ", but %s was made with seed %" PRIu64, t->cfg->SEED, path,
                          state.seed);
-    t->first_iteration = t->iteration = state.iteration + 1;
+    t->iteration = state.iteration + 1;
+    t->loss_scale = state.loss_scale;
     t->skipped_before = state.skipped_images;
     run_evaluation_resume(&t->tests, &state.best);
     log_info("checkpoint", "resumed from %s: next is iteration %" PRId64, path, t->iteration);
@@ -220,26 +208,9 @@ static status resume(trainer *t) {
     return STATUS_OK;
 }
 
-static status prepare_buckets(trainer *t) {
-    const param_store *store = &t->model.params;
-    grad_range *ranges = calloc((size_t)store->count, sizeof *ranges);
-    if (!ranges)
-        return error_set(STATUS_OS, "free some memory", "out of memory for %d gradient ranges", store->count);
-    for (int i = 0; i < store->count; i++) {
-        const param *p = &store->params[i];
-        ranges[i] = (grad_range){.name = p->name,
-                                 .offset = p->trainable ? (size_t)p->offset : 0,
-                                 .count = p->trainable ? (size_t)p->size : 0};
-    }
-    grad_buffer gradients = {store->gradients, COMM_F32};
-    status s = grad_buckets_new(&t->buckets, t->c, &gradients, ranges, store->count,
-                                (size_t)t->cfg->SOLVER_GRADIENT_BUCKET_MB << 20);
-    free(ranges);
-    return s;
-}
-
 static void log_sizes(const trainer *t) {
     const param_store *store = &t->model.params;
+    const step_memory *memory = step_queue_memory(t->steps);
     int64_t trainable = 0, all = 0;
     for (int i = 0; i < store->count; i++) {
         all += store->params[i].size;
@@ -247,12 +218,33 @@ static void log_sizes(const trainer *t) {
     }
     log_info("train", "%s, %d thread%s per rank, gradients over %s in %d bucket%s", device_get_name(t->dev),
              thread_pool_size(), thread_pool_size() == 1 ? "" : "s", comm_backend_name(t->c),
-             grad_buckets_count(t->buckets), grad_buckets_count(t->buckets) == 1 ? "" : "s");
+             step_queue_buckets(t->steps), step_queue_buckets(t->steps) == 1 ? "" : "s");
     log_info("train",
              "%" PRId64 " parameters, %" PRId64 " trained; largest canvas %" PRId64 "x%" PRId64
              ", up to %d objects per image; step memory %.0f MiB",
-             all, trainable, t->memory.largest.height, t->memory.largest.width, t->memory.largest.gt_capacity,
-             (double)t->memory.arena_bytes / 0x1p20);
+             all, trainable, memory->largest.height, memory->largest.width, memory->largest.gt_capacity,
+             (double)memory->arena_bytes / 0x1p20);
+}
+
+static status prepare_steps(trainer *t) {
+    step_queue_spec spec = {.cfg = t->cfg,
+                            .dev = t->dev,
+                            .c = t->c,
+                            .model = &t->model,
+                            .data = &t->data,
+                            .rates = &t->rates,
+                            .images = (int)(t->cfg->SOLVER_IMS_PER_BATCH / t->env.size),
+                            .first_iteration = t->iteration,
+                            .same_canvas = t->options->deterministic,
+                            .trace_shapes = t->options->trace_shapes,
+                            .times = t->options->times};
+    RETURN_IF_ERROR(step_queue_new(&t->steps, &spec));
+    if (t->loss_scale.scale <= 0) return STATUS_OK;
+    float state[GRADIENT_STATE_SIZE] = {[GRADIENT_STATE_SCALE] = (float)t->loss_scale.scale,
+                                        [GRADIENT_STATE_GOOD] = (float)t->loss_scale.good_steps,
+                                        [GRADIENT_STATE_SKIPPED] = (float)t->loss_scale.skipped_steps};
+    optimizer_write_state(step_queue_optimizer(t->steps), state);
+    return STATUS_OK;
 }
 
 static status prepare_model(trainer *t) {
@@ -267,15 +259,7 @@ static status prepare_model(trainer *t) {
         RETURN_IF_ERROR(write_config(t)); /* not before: a refused one would replace the run's own */
     }
     RETURN_IF_ERROR(run_evaluation_prepare(&t->tests, &t->model, t->dev, t->c, &t->data.classes));
-    step_shape largest;
-    RETURN_IF_ERROR(
-        step_batch_largest(&largest, t->data.load, (int)(cfg->SOLVER_IMS_PER_BATCH / t->env.size)));
-    RETURN_IF_ERROR(train_graph_check(&t->model.spec, &largest));
-    RETURN_IF_ERROR(step_memory_init(&t->memory, t->dev, &largest));
-    RETURN_IF_ERROR(
-        graph_cache_init(&t->graphs, &t->model, t->c, &t->memory, (int)cfg->SOLVER_IMS_PER_BATCH));
-    RETURN_IF_ERROR(prepare_buckets(t));
-    RETURN_IF_ERROR(optimizer_new(&t->opt, &t->model.params, cfg));
+    RETURN_IF_ERROR(prepare_steps(t));
     RETURN_IF_ERROR(loader_start_at(t->data.load, t->iteration));
     log_sizes(t);
     if (!is_first(t)) return STATUS_OK;
@@ -294,50 +278,6 @@ static status prepare_model(trainer *t) {
 
 /* --- one iteration ------------------------------------------------------------------------------------------------- */
 
-/* Brings the batch into the step's inputs; all ranks learn here if one of them failed, so that nobody waits for it. */
-static status take_batch(trainer *t, train_graph **step, step_result *r, int64_t *image_ids) {
-    loader_batch batch = {0};
-    int64_t height = 0, width = 0;
-    status mine = loader_next(t->data.load, &batch);
-    r->wait = batch.wait_seconds;
-    if (mine == STATUS_OK) step_batch_canvas(&height, &width, &batch);
-    int32_t shared[4] = {mine != STATUS_OK, (int32_t)height, (int32_t)width,
-                         (int32_t)(1e6 * fmin(r->wait, 2000.0))};
-    comm_allreduce_max_i32(t->c, shared, 4);
-    r->slowest_wait = 1e-6 * shared[3];
-    if (shared[0]) return comm_agree(t->c, mine);
-    if (t->options->deterministic) {
-        height = shared[1];
-        width = shared[2];
-    }
-    status got = graph_cache_get(step, &t->graphs, height, width);
-    if (got != STATUS_OK) return fail_alone(t, got);
-    step_batch_fill(&t->memory, &batch, t->data.set);
-    int32_t number = (int32_t)t->iteration;
-    device_copy(t->dev, NULL, t->memory.inputs.step, &number, sizeof number);
-    for (int i = 0; i < batch.count; i++) image_ids[i] = batch.samples[i].image_id;
-    loader_release_batch(t->data.load);
-    return STATUS_OK;
-}
-
-/* Sums of losses and of replaced images over the ranks. */
-static void share_losses(trainer *t, const train_graph *step, step_result *r) {
-    double sums[LOSS_COUNT + 1] = {0};
-    for (int i = 0; i < LOSS_COUNT; i++) {
-        float loss = 0.0f;
-        if (step->losses[i]) device_copy(t->dev, NULL, &loss, step->losses[i]->data, sizeof loss);
-        sums[i] = (double)loss;
-    }
-    sums[LOSS_COUNT] = (double)loader_get_stats(t->data.load).skipped_images;
-    comm_host_sum_f64(t->c, sums, LOSS_COUNT + 1);
-    r->total = 0.0;
-    for (int i = 0; i < LOSS_COUNT; i++) {
-        r->losses[i] = sums[i];
-        r->total += sums[i];
-    }
-    t->skipped_images = t->skipped_before + (int64_t)sums[LOSS_COUNT];
-}
-
 /* What a rank knows of a step that went wrong. */
 enum { CULPRIT_SIZE = 256, MAX_NAMED_IMAGES = 64 };
 typedef struct culprit {
@@ -347,11 +287,11 @@ typedef struct culprit {
 } culprit;
 
 /* All ranks come here in the same iteration: the losses and gradients they looked at are the same everywhere. */
-static status stop_non_finite(trainer *t, train_graph *step, const step_result *r, const int64_t *image_ids) {
+static status stop_non_finite(trainer *t, const step_report *r) {
     culprit mine = {.count = (int32_t)(t->cfg->SOLVER_IMS_PER_BATCH / t->env.size)};
     if (mine.count > MAX_NAMED_IMAGES) mine.count = MAX_NAMED_IMAGES;
-    memcpy(mine.images, image_ids, (size_t)mine.count * sizeof *image_ids);
-    tape_find_non_finite(step->t, mine.tensor, sizeof mine.tensor);
+    memcpy(mine.images, r->image_ids, (size_t)mine.count * sizeof *mine.images);
+    if (r->graph) tape_find_non_finite(r->graph->t, mine.tensor, sizeof mine.tensor);
     culprit *all = calloc((size_t)t->env.size, sizeof *all);
     CHECK(all, "out of memory for a report");
     comm_gather(t->c, all, &mine, sizeof mine);
@@ -377,30 +317,12 @@ static status stop_non_finite(trainer *t, train_graph *step, const step_result *
     error_set(STATUS_NON_FINITE, NULL,
               "iteration %" PRId64
               ": not finite: total_loss %g (%s), lr %g; first bad tensor: %s; images: %s",
-              t->iteration, fabs(r->total), losses, r->lr, where, images);
+              r->iteration, fabs(r->total), losses, r->lr, where, images);
     error_set_remedy("lower SOLVER.BASE_LR (0.02 is for 16 images, this batch has %" PRId64
                      "), lengthen SOLVER.WARMUP_ITERS or set SOLVER.CLIP_GRADIENTS.ENABLED True; nothing "
                      "was updated, the last checkpoint is good",
                      t->cfg->SOLVER_IMS_PER_BATCH);
     return comm_agree(t->c, STATUS_NON_FINITE);
-}
-
-static status run_step(trainer *t, step_result *r) {
-    train_graph *step;
-    int64_t *image_ids = t->data.image_ids;
-    RETURN_IF_ERROR(take_batch(t, &step, r, image_ids));
-    if (t->options->trace_shapes && is_first(t) && t->iteration == t->first_iteration)
-        tape_print_shapes(step->t, stdout);
-    r->lr = schedule_lr(&t->rates, t->iteration);
-    tape_forward(step->t);
-    grad_buckets_begin(t->buckets);
-    tape_backward(step->t, grad_buckets_ready_hook, t->buckets);
-    grad_buckets_finish(t->buckets);
-    share_losses(t, step, r);
-    r->gradients = optimizer_check_gradients(t->opt);
-    if (!isfinite(r->total) || r->gradients.non_finite) return stop_non_finite(t, step, r, image_ids);
-    optimizer_step(t->opt, r->lr, schedule_lr(&t->rates, t->iteration > 0 ? t->iteration - 1 : 0));
-    return STATUS_OK;
 }
 
 /* --- the loop ------------------------------------------------------------------------------------------------------ */
@@ -428,19 +350,28 @@ static status save(trainer *t, bool is_best, bool is_final) {
                               .seed = (uint64_t)t->cfg->SEED,
                               .best = t->tests.best};
     digest_config(state.config_digest, t->cfg);
+    if (optimizer_loss_scale(step_queue_optimizer(t->steps))) {
+        float scale[GRADIENT_STATE_SIZE];
+        optimizer_read_state(step_queue_optimizer(t->steps), scale);
+        state.loss_scale = (checkpoint_loss_scale){.scale = (double)scale[GRADIENT_STATE_SCALE],
+                                                   .good_steps = (int64_t)scale[GRADIENT_STATE_GOOD],
+                                                   .skipped_steps = (int64_t)scale[GRADIENT_STATE_SKIPPED]};
+    }
     RETURN_IF_ERROR(checkpoint_save(&source, &state, is_final));
     return is_best ? save_best(t, is_final) : STATUS_OK;
 }
 
-static void log_step(trainer *t, const step_result *r, double seconds) {
+static void log_step(trainer *t, const step_report *r) {
     if (!t->log) return;
-    metrics_step step = {.iteration = t->iteration,
+    metrics_step step = {.iteration = r->iteration,
                          .lr = r->lr,
                          .grad_norm = r->gradients.norm,
-                         .time = seconds,
+                         .time = r->seconds,
                          .data_time = r->slowest_wait,
                          .rank_data_time = r->wait,
-                         .skipped_images = t->skipped_images};
+                         .skipped_images = t->skipped_images,
+                         .loss_scale = r->gradients.loss_scale,
+                         .skipped_steps = r->gradients.skipped_steps};
     memcpy(step.losses, r->losses, sizeof r->losses);
     metrics_add(t->log, &step);
 }
@@ -459,13 +390,37 @@ static status evaluate_and_save(trainer *t) {
     return comm_agree(t->c, save(t, is_best, last));
 }
 
+/* Whether what follows this iteration looks at the model, so that all reports must be good before. */
+static bool is_boundary(const trainer *t) {
+    int64_t done = t->iteration + 1;
+    bool last = done == t->cfg->SOLVER_MAX_ITER;
+    return last || done % t->cfg->SOLVER_CHECKPOINT_PERIOD == 0 ||
+           run_evaluation_is_due(&t->tests, done, last);
+}
+
+static status take_reports(trainer *t, bool all) {
+    step_report r;
+    while (step_queue_take(t->steps, &r, all)) {
+        t->skipped_images = t->skipped_before + r.skipped_images;
+        if (r.gradients.is_stopped) return stop_non_finite(t, &r);
+        if (r.gradients.is_skipped)
+            log_info("train",
+                     "iteration %" PRId64
+                     ": gradients overflow at loss scale %g: not updated, the scale is halved",
+                     r.iteration, r.gradients.loss_scale);
+        log_step(t, &r);
+    }
+    return STATUS_OK;
+}
+
 static status train_loop(trainer *t) {
     if (t->iteration > 0) t->stopped_early = run_evaluation_is_exhausted(&t->tests, t->stop_reason);
     for (; t->iteration < t->cfg->SOLVER_MAX_ITER && !t->stopped_early; t->iteration++) {
-        double start = clock_seconds();
-        step_result r = {0};
-        RETURN_IF_ERROR(run_step(t, &r));
-        log_step(t, &r, clock_seconds() - start);
+        bool is_mine_alone;
+        status s = step_queue_run(t->steps, t->iteration, &is_mine_alone);
+        if (is_mine_alone) return fail_alone(t, s);
+        RETURN_IF_ERROR(s);
+        RETURN_IF_ERROR(take_reports(t, is_boundary(t)));
         RETURN_IF_ERROR(evaluate_and_save(t));
     }
     if (t->stopped_early) log_info("train", "%s", t->stop_reason);
@@ -487,20 +442,20 @@ static status finish(trainer *t) {
 
 static void print_times(const trainer *t) {
     if (!t->options->times || !is_first(t)) return;
+    const graph_cache *cache = step_queue_graphs(t->steps);
     for (int i = 0; i < CANVAS_CACHE_SIZE; i++) {
-        if (!t->graphs.graphs[i]) continue;
-        printf("canvas %" PRId64 "x%" PRId64 "\n", t->graphs.graphs[i]->shape.height,
-               t->graphs.graphs[i]->shape.width);
-        tape_print_times(t->graphs.graphs[i]->t, stdout);
+        if (!cache->graphs[i]) continue;
+        printf("canvas %" PRId64 "x%" PRId64 "\n", cache->graphs[i]->shape.height,
+               cache->graphs[i]->shape.width);
+        tape_print_times(cache->graphs[i]->t, stdout);
     }
+    printf("optimizer\n");
+    tape_print_times(optimizer_tape(step_queue_optimizer(t->steps)), stdout);
 }
 
 static void trainer_release(trainer *t) {
     metrics_close(t->log);
-    optimizer_free(t->opt);
-    grad_buckets_free(t->buckets);
-    graph_cache_release(&t->graphs);
-    step_memory_release(&t->memory);
+    step_queue_free(t->steps);
     mask_rcnn_release(&t->model);
     run_evaluation_close(&t->tests);
     train_data_close(&t->data);

@@ -161,15 +161,15 @@ static status check_complete(const match *m) {
         safetensors_path(m->file), m->missing.count, m->missing.text, m->ignored.count, m->ignored.text);
 }
 
-/* Host memory for one record in each order, as large as the largest one asked for. On the CPU a record is
- * used where it lies, so `memory_order` is NULL. */
+/* Host memory for one record in each order, as large as the largest one asked for. Where the host can use a record in its
+ * place, `memory_order` is NULL. */
 typedef struct staging {
     float *file_order, *memory_order;
 } staging;
 
 static status staging_init(staging *s, const param_store *store, int64_t largest, const char *path) {
     size_t bytes = (size_t)(largest > 0 ? largest : 1) * sizeof(float);
-    bool is_host = device_get_kind(store->dev) == DEVICE_CPU;
+    bool is_host = param_store_in_place(store, PARAM_VALUES); /* momentum too */
     *s = (staging){.file_order = malloc(bytes), .memory_order = is_host ? NULL : malloc(bytes)};
     if (s->file_order && (is_host || s->memory_order)) return STATUS_OK;
     return error_set(STATUS_OS, "free some memory", "%s: no memory for a tensor of %zu bytes", path, bytes);
@@ -197,32 +197,24 @@ static status read_rows(float *values, const match *m, const param *p, const saf
     return s;
 }
 
-/* Reads the tensor of parameter `p` to `at`, in device memory. */
-static status read_value(const match *m, const staging *staged, const param *p, float *at,
+/* Reads the tensor of parameter `p` into a buffer of the store. */
+static status read_value(const match *m, const staging *staged, const param *p, param_buffer which,
                          const safetensors_tensor *t, bool is_copied) {
-    device *dev = m->store->dev;
-    size_t bytes = (size_t)p->size * sizeof *at;
-    float *target = staged->memory_order ? staged->memory_order : at;
+    float *target = param_store_place(m->store, which, p, staged->memory_order);
     if (is_copied) {
-        if (staged->memory_order) {
-            device_copy(dev, NULL, target, at, bytes);
-            device_synchronize(dev, NULL);
-        }
-        param_to_file_order(p, staged->file_order, target);
+        param_to_file_order(p, staged->file_order,
+                            param_store_read(m->store, which, p, staged->memory_order));
         RETURN_IF_ERROR(read_rows(staged->file_order, m, p, t));
     } else {
         RETURN_IF_ERROR(safetensors_read_f32(staged->file_order, m->file, t));
     }
     param_from_file_order(p, target, staged->file_order);
-    if (staged->memory_order) {
-        device_copy(dev, NULL, at, target, bytes);
-        device_synchronize(dev, NULL);
-    }
+    param_store_commit(m->store, which, p, target);
     return STATUS_OK;
 }
 
-/* Reads all matched tensors into `buffer`, one of the store's. */
-static status read_values(const match *m, float *buffer) {
+/* Reads all matched tensors into a buffer of the store. */
+static status read_values(const match *m, param_buffer which) {
     int64_t largest = 0;
     for (int i = 0; i < m->store->count; i++)
         if (m->sources[i] && m->store->params[i].size > largest) largest = m->store->params[i].size;
@@ -230,7 +222,7 @@ static status read_values(const match *m, float *buffer) {
     status s = staging_init(&staged, m->store, largest, safetensors_path(m->file));
     for (int i = 0; i < m->store->count && s == STATUS_OK; i++) {
         const param *p = &m->store->params[i];
-        if (m->sources[i]) s = read_value(m, &staged, p, buffer + p->offset, m->sources[i], m->is_copied[i]);
+        if (m->sources[i]) s = read_value(m, &staged, p, which, m->sources[i], m->is_copied[i]);
     }
     staging_release(&staged);
     return s;
@@ -354,8 +346,8 @@ static status match_file(match *m, weights_use use) {
     return check_dtypes(m);
 }
 
-/* Reads `file` into `buffer`; `cfg` and `classes` NULL: momentum, which follows the weights. */
-static status load(weights_report *report, match *m, float *buffer, const config *cfg,
+/* Reads `file` into a buffer of the store; `cfg` and `classes` NULL: momentum, which follows the weights. */
+static status load(weights_report *report, match *m, param_buffer which, const config *cfg,
                    const weights_classes *classes, weights_use use) {
     status s = match_file(m, use);
     weights_kind kind = weights_kind_of(m->file);
@@ -369,7 +361,7 @@ static status load(weights_report *report, match *m, float *buffer, const config
                           safetensors_path(m->file), (long long)safetensors_count(m->file),
                           safetensors_count(m->file) ? safetensors_at(m->file, 0)->name : "none");
     }
-    if (s == STATUS_OK) s = read_values(m, buffer);
+    if (s == STATUS_OK) s = read_values(m, which);
     if (s == STATUS_OK && use == WEIGHTS_START) {
         warn_of_norm(&kind, safetensors_path(m->file), cfg);
         warn_of_order(m, classes);
@@ -423,7 +415,7 @@ status weights_load(weights_report *report, param_store *store, const char *path
     if (s == STATUS_OK) {
         *m = (match){.file = file, .store = store, .no_masks = use != WEIGHTS_START && !cfg->MODEL_MASK_ON};
         if (use == WEIGHTS_START) s = match_classes(m, cfg, classes);
-        if (s == STATUS_OK) s = load(report, m, store->values, cfg, classes, use);
+        if (s == STATUS_OK) s = load(report, m, PARAM_VALUES, cfg, classes, use);
         if (s == STATUS_OK) {
             log_report(m, report, classes);
             if (use != WEIGHTS_EXACT_OWN_INPUT) weights_warn_of_silence(file, cfg);
@@ -444,16 +436,17 @@ status weights_load_momentum(param_store *store, const char *path) {
     if (m) {
         *m = (match){.file = file, .store = store, .trainable_only = true};
         weights_report report;
-        s = load(&report, m, store->momentum, NULL, NULL, WEIGHTS_EXACT);
+        s = load(&report, m, PARAM_MOMENTUM, NULL, NULL, WEIGHTS_EXACT);
     }
     free(m);
     safetensors_close(file);
     return s;
 }
 
-/* Declares and appends the records of `buffer`. */
+/* Declares and appends the records of a buffer of the store. */
 static status write_values(safetensors_writer *writer, const char *path, const param_store *store,
-                           const float *buffer, bool trainable_only) {
+                           param_buffer which) {
+    bool trainable_only = which == PARAM_MOMENTUM;
     int64_t largest = 0, shape[PARAM_MAX_RANK];
     for (int i = 0; i < store->count; i++) {
         const param *p = &store->params[i];
@@ -468,12 +461,7 @@ static status write_values(safetensors_writer *writer, const char *path, const p
     for (int i = 0; i < store->count && s == STATUS_OK; i++) {
         const param *p = &store->params[i];
         if (trainable_only && !p->trainable) continue;
-        const float *values = buffer + p->offset;
-        if (staged.memory_order) {
-            device_copy(store->dev, NULL, staged.memory_order, values, (size_t)p->size * sizeof *values);
-            device_synchronize(store->dev, NULL);
-            values = staged.memory_order;
-        }
+        const float *values = param_store_read(store, which, p, staged.memory_order);
         param_to_file_order(p, staged.file_order, values);
         s = safetensors_writer_append(writer, staged.file_order, (size_t)p->size * sizeof *values);
     }
@@ -486,7 +474,7 @@ status weights_save(const char *path, const param_store *store, const config *cf
     safetensors_writer *writer;
     RETURN_IF_ERROR(safetensors_writer_new(&writer, path));
     weights_write_claims(writer, cfg, classes, iteration);
-    return safetensors_writer_finish(writer, write_values(writer, path, store, store->values, false));
+    return safetensors_writer_finish(writer, write_values(writer, path, store, PARAM_VALUES));
 }
 
 status weights_save_momentum(const char *path, const param_store *store, int64_t iteration) {
@@ -497,5 +485,5 @@ status weights_save_momentum(const char *path, const param_store *store, int64_t
     snprintf(number, sizeof number, "%lld", (long long)iteration);
     safetensors_writer_metadata(writer, "holds", "momentum");
     safetensors_writer_metadata(writer, "iteration", number);
-    return safetensors_writer_finish(writer, write_values(writer, path, store, store->momentum, true));
+    return safetensors_writer_finish(writer, write_values(writer, path, store, PARAM_MOMENTUM));
 }

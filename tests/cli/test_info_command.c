@@ -130,7 +130,7 @@ static void checkpoints_are_verified(void **state) {
                                           .rank = 1,
                                           .shape = {3},
                                           .trainable = true});
-    assert_int_equal(param_store_allocate(&store, cpu, true), STATUS_OK);
+    assert_int_equal(param_store_allocate(&store, cpu, NULL, true), STATUS_OK);
     assert_int_equal(checkpoint_prepare("out"), STATUS_OK);
     checkpoint_source source = {.store = &store, .cfg = &cfg};
     checkpoint_state after = {.iteration = 499, .images = 8000, .seed = 42};

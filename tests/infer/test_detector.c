@@ -75,7 +75,7 @@ static int set_up(void **state) {
     thread_pool_start(2);
     ok(device_open(&dev, "cpu"));
     ok(mask_rcnn_init(&model, &spec));
-    ok(param_store_allocate(&model.params, dev, false));
+    ok(param_store_allocate(&model.params, dev, NULL, false));
     ok(param_store_initialise(&model.params, spec.seed));
     sharpen("roi_heads.box_predictor.cls_score.weight", 200);
     sharpen("roi_heads.box_predictor.bbox_pred.weight", 200);

@@ -147,7 +147,7 @@ static void start_values_have_the_named_spread(void **state) {
     mask_rcnn model;
     mask_rcnn_spec spec = r50(80, NORM_FROZEN);
     assert_int_equal(mask_rcnn_init(&model, &spec), STATUS_OK);
-    assert_int_equal(param_store_allocate(&model.params, dev, false), STATUS_OK);
+    assert_int_equal(param_store_allocate(&model.params, dev, NULL, false), STATUS_OK);
     assert_int_equal(param_store_initialise(&model.params, 3), STATUS_OK);
     const struct {
         const char *name;

@@ -260,7 +260,7 @@ static void other_models_are_refused(void **state) {
         if (i == 1) spec.shape[0]++; /* a predictor: exact all the same */
         param_store_add(&other, &spec);
     }
-    assert_int_equal(param_store_allocate(&other, cpu, true), STATUS_OK);
+    assert_int_equal(param_store_allocate(&other, cpu, NULL, true), STATUS_OK);
     checkpoint_state loaded;
     assert_int_equal(checkpoint_load(&other, &loaded, "out/checkpoints/iter_0000001", &cfg, NULL),
                      STATUS_DATA);
@@ -368,7 +368,7 @@ static int set_up(void **state) {
     };
     param_store_init(&store);
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) param_store_add(&store, &specs[i]);
-    return param_store_allocate(&store, cpu, true) == STATUS_OK ? 0 : -1;
+    return param_store_allocate(&store, cpu, NULL, true) == STATUS_OK ? 0 : -1;
 }
 
 static int tear_down(void **state) {

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 static device *cpu;
+static float step_rates[SGD_STEP_RATE_FLOATS];
 
 static int open_device(void **state) {
     (void)state;
@@ -40,7 +41,7 @@ static void make_store(param_store *store, int64_t size) {
     add(store, "gn.weight", PARAM_NORM, 3, true);
     add(store, "gn.bias", PARAM_NORM, 3, true);
     add(store, "bn.running_mean", PARAM_BUFFER, 4, false);
-    assert_int_equal(param_store_allocate(store, cpu, true), STATUS_OK);
+    assert_int_equal(param_store_allocate(store, cpu, NULL, true), STATUS_OK);
     for (int64_t i = 0; i < store->total; i++) store->values[i] = 0.25f + (float)(i % 7);
 }
 
@@ -48,7 +49,7 @@ static float *values_of(param_store *s, int i) {
     return s->values + s->params[i].offset;
 }
 static float *gradients_of(param_store *s, int i) {
-    return s->gradients + s->params[i].offset;
+    return (float *)s->gradients + s->params[i].offset;
 }
 static float *momentum_of(param_store *s, int i) {
     return s->momentum + s->params[i].offset;
@@ -62,9 +63,15 @@ static optimizer *make(param_store *store, const char *settings) {
     config cfg;
     if (config_load(&cfg, NULL, words, count) != STATUS_OK) fail_msg("%s", error_cause());
     optimizer *o;
-    assert_int_equal(optimizer_new(&o, store, &cfg), STATUS_OK);
+    assert_int_equal(optimizer_new(&o, store, &cfg, step_rates), STATUS_OK);
     config_release(&cfg);
     return o;
+}
+
+static gradient_report run(optimizer *o, double lr, double previous_lr) {
+    optimizer_rates(step_rates, o, lr, previous_lr);
+    optimizer_queue(o);
+    return optimizer_report(o, optimizer_record_place(o));
 }
 
 static void check_near(float value, double expected) {
@@ -109,10 +116,9 @@ static void steps_follow_the_formula(void **state) {
         double g = 0.5 - step, lr = 0.1 * (step + 1);
         gradients_of(&store, CONV)[3] = gradients_of(&store, BIAS)[1] = gradients_of(&store, NORM)[2] =
             (float)g;
-        gradient_report report = optimizer_check_gradients(o);
+        gradient_report report = run(o, lr, lr);
         assert_null(report.non_finite);
         assert_true(fabs(report.norm - sqrt(3 * g * g)) < 1e-12);
-        optimizer_step(o, lr, lr);
         v = .9 * v + g + .01 * w, w -= lr * v;
         bias_v = .9 * bias_v + g + .01 * bias, bias -= 2 * lr * bias_v;
         norm_v = .9 * norm_v + g, norm -= lr * norm_v;
@@ -140,13 +146,13 @@ static void check_clipping(const char *settings, const double expected[4]) {
     double before[4];
     for (int i = 0; i < 4; i++) {
         before[i] = (double)*values[i];
-        store.gradients[values[i] - store.values] = gradients[i];
+        ((float *)store.gradients)[values[i] - store.values] = gradients[i];
     }
-    gradient_report report = optimizer_check_gradients(o);
+    gradient_report report = run(o, 1, 1);
     assert_true(fabs(report.norm - sqrt(25.25)) < 1e-6);
-    optimizer_step(o, 1, 1);
     for (int i = 0; i < 4; i++) check_near(*values[i], before[i] - expected[i]);
-    for (int i = 0; i < 4; i++) assert_true(store.gradients[values[i] - store.values] == gradients[i]);
+    for (int i = 0; i < 4; i++)
+        assert_true(((float *)store.gradients)[values[i] - store.values] == gradients[i]);
     optimizer_free(o);
     param_store_release(&store);
 }
@@ -179,8 +185,7 @@ static void scaled_momentum_is_detectrons(void **state) {
     for (int step = 0; step < 7; step++) {
         double lr = rates[step], previous = step ? rates[step - 1] : lr, g = 1 + step;
         gradients_of(&store, CONV)[0] = (float)g;
-        optimizer_check_gradients(o);
-        optimizer_step(o, lr, previous);
+        run(o, lr, previous);
         double ratio = fmax(lr / previous, previous / lr);
         if (ratio > 1.1) V *= lr / previous;
         V = .9 * V + lr * g;
@@ -200,19 +205,43 @@ static void the_first_bad_tensor_is_named(void **state) {
     for (int k = 0; k < 3; k++) {
         gradients_of(&store, NORM)[1] = bad[k];
         gradients_of(&store, NORM_BIAS)[0] = NAN;
-        gradient_report report = optimizer_check_gradients(o);
+        gradient_report report = run(o, .1, .1);
+        assert_true(report.is_stopped);
         assert_string_equal(report.non_finite, "gn.weight");
         assert_false(isfinite(report.norm));
     }
     gradients_of(&store, CONV)[199999] = INFINITY;
-    assert_string_equal(optimizer_check_gradients(o).non_finite, "conv.weight");
+    assert_string_equal(run(o, .1, .1).non_finite, "conv.weight");
     memset(store.gradients, 0, (size_t)store.trainable * sizeof(float));
     gradients_of(&store, CONV)[0] = 3e38f; /* finite, though its square is no float */
-    gradient_report report = optimizer_check_gradients(o);
+    gradient_report report = run(o, .1, .1);
     assert_null(report.non_finite);
     assert_true(fabs(report.norm / 3e38 - 1) < 1e-6);
     optimizer_free(o);
     param_store_release(&store);
+}
+
+/* A bad step and all after it change nothing, though their gradients are good; a bad loss is as bad as a bad gradient. */
+static void nothing_moves_after_a_bad_step(void **state) {
+    (void)state;
+    for (int is_loss = 0; is_loss < 2; is_loss++) {
+        param_store store;
+        make_store(&store, 100);
+        optimizer *o = make(&store, "");
+        for (int64_t i = 0; i < store.trainable; i++) ((float *)store.gradients)[i] = .5f;
+        assert_false(run(o, .1, .1).is_stopped);
+        float value = values_of(&store, CONV)[7], momentum = momentum_of(&store, CONV)[7];
+        float *bad = is_loss ? &optimizer_record_place(o)->losses[2] : &gradients_of(&store, BIAS)[1],
+              good = *bad;
+        *bad = NAN;
+        assert_true(run(o, .1, .1).is_stopped);
+        *bad = good;
+        gradient_report later = run(o, .1, .1);
+        assert_true(later.is_stopped && !later.non_finite && isfinite(later.norm));
+        assert_true(values_of(&store, CONV)[7] == value && momentum_of(&store, CONV)[7] == momentum);
+        optimizer_free(o);
+        param_store_release(&store);
+    }
 }
 
 static void threads_change_no_bit(void **state) {
@@ -231,8 +260,7 @@ static void threads_change_no_bit(void **state) {
                 gradients_of(&store, i)[k] = philox_normal(&key, (uint64_t)(k + i));
         double norm = 0;
         for (int step = 0; step < 2; step++) {
-            norm = optimizer_check_gradients(o).norm;
-            optimizer_step(o, .1, .1);
+            norm = run(o, .1, .1).norm;
         }
         size_t bytes = (size_t)store.trainable * sizeof(float);
         if (!first) {
@@ -253,7 +281,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_are_detectron2s),        cmocka_unit_test(steps_follow_the_formula),
         cmocka_unit_test(gradients_are_clipped),         cmocka_unit_test(scaled_momentum_is_detectrons),
-        cmocka_unit_test(the_first_bad_tensor_is_named), cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(the_first_bad_tensor_is_named), cmocka_unit_test(nothing_moves_after_a_bad_step),
+        cmocka_unit_test(threads_change_no_bit),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

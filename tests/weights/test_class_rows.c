@@ -98,7 +98,7 @@ static void make_store(param_store *store, int classes) {
         spec.trainable = true;
         param_store_add(store, &spec);
     }
-    ok(param_store_allocate(store, cpu, true));
+    ok(param_store_allocate(store, cpu, NULL, true));
     for (int64_t i = 0; i < store->total; i++) store->values[i] = START;
 }
 

@@ -63,7 +63,7 @@ static void make_store(param_store *store, int classes) {
     };
     param_store_init(store);
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) param_store_add(store, &specs[i]);
-    assert_int_equal(param_store_allocate(store, cpu, true), STATUS_OK);
+    assert_int_equal(param_store_allocate(store, cpu, NULL, true), STATUS_OK);
     for (int64_t i = 0; i < store->total; i++) store->values[i] = -7;
 }
 

@@ -1,0 +1,59 @@
+/* The training steps of one rank, queued one behind the other: batch, forward, backward, sums over the ranks, optimizer. On a GPU the
+ * host waits for none of them: what a step found out is copied to page-locked memory and read a few steps later. Where the host
+ * computes itself, a step's report is there at once. */
+#ifndef TRAIN_STEP_QUEUE_H
+#define TRAIN_STEP_QUEUE_H
+
+#include "comm/comm.h"
+#include "config/config.h"
+#include "setup/graph_cache.h"
+#include "setup/train_data.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+typedef struct step_queue step_queue;
+
+/* Everything is borrowed. */
+typedef struct step_queue_spec {
+    const config *cfg;
+    device *dev;
+    comm *c;
+    mask_rcnn *model;
+    train_data *data;
+    const schedule *rates;
+    int images;              /* of this rank's share of a batch */
+    int64_t first_iteration; /* of this process */
+    bool same_canvas;  /* the canvas is chosen from the global batch, so ranks do not change the padding */
+    bool trace_shapes; /* print the first step's tensors in order */
+    bool times;        /* measure each op: steps are not queued as recordings */
+} step_queue_spec;
+
+/* What one iteration found out. */
+typedef struct step_report {
+    int64_t iteration;
+    double losses[LOSS_COUNT], total; /* of all ranks */
+    double lr;
+    gradient_report gradients;
+    double seconds, wait, slowest_wait; /* of the iteration; for data: this rank's and the slowest one's */
+    int64_t skipped_images;             /* by all ranks since this process began */
+    const int64_t *image_ids;           /* [images] of this rank; until the next step_queue_run */
+    train_graph *graph;                 /* of the step, whose inputs are still there; NULL: they are not */
+} step_report;
+
+/* Makes the memory of all steps and the graph of the largest canvas. CONFIG, OS. */
+status step_queue_new(step_queue **out, const step_queue_spec *spec);
+void step_queue_free(step_queue *q); /* NULL may be freed */
+
+/* Takes the batch of this iteration (one more than before) and queues its step. Collective. A failure to get the batch is every
+ * rank's; after STATUS_OS on one rank alone *is_mine_alone is set. */
+status step_queue_run(step_queue *q, int64_t iteration, bool *is_mine_alone);
+
+/* The oldest report that was not taken, if it is due; with `all`, if there is one: the host waits for it. */
+bool step_queue_take(step_queue *q, step_report *out, bool all);
+
+const step_memory *step_queue_memory(const step_queue *q);
+const graph_cache *step_queue_graphs(const step_queue *q);
+optimizer *step_queue_optimizer(const step_queue *q);
+int step_queue_buckets(const step_queue *q);
+
+#endif
