@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 #include "cli/cli.h"
 #include "comm/rank_env.h"
+#include "device/device.h"
 #include "draw/picture.h"
 #include "micro.h"
 
@@ -79,6 +80,17 @@ static void print_system(void) {
     if (gethostname(text, sizeof text) == 0) row("host", text);
 }
 
+static void print_cuda_row(void *context, const char *name, const char *value) {
+    (void)context;
+    row(name, value);
+}
+
+static void print_cuda(void) {
+    if (device_describe_cuda(print_cuda_row, NULL) == STATUS_OK) return;
+    printf("%-14s not found: %s\n", "CUDA", error_cause());
+    error_clear();
+}
+
 static status print_ranks(void) {
     rank_env env;
     RETURN_IF_ERROR(rank_env_read(&env));
@@ -101,7 +113,7 @@ static status run(const cli_args *args) {
     row("maskrcnn", MASKRCNN_VERSION);
     row("compiler", __VERSION__);
     print_libraries();
-    row("CUDA", "not built in: this program trains on the CPU");
+    print_cuda();
     print_system();
     print_cpu();
     RETURN_IF_ERROR(print_ranks());

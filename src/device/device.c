@@ -41,22 +41,37 @@ static status load_plugin(void **out) {
                      "device cuda: no " PLUGIN_FILE " in %s or its ../lib", folder);
 }
 
+/* *out points to a function pointer. */
+static status find_function(void *handle, const char *name, void *out) {
+    void *symbol = dlsym(handle, name);
+    memcpy(out, &symbol, sizeof symbol); /* C has no cast from data to function pointer */
+    if (symbol) return STATUS_OK;
+    return error_set(STATUS_NO_DEVICE, "build program and plug-in from the same sources",
+                     "device cuda: " PLUGIN_FILE " lacks %s", name);
+}
+
 static status open_plugin(device **out, int card) {
     void *handle;
     RETURN_IF_ERROR(load_plugin(&handle));
     device_plugin_open_function open_function;
-    void *symbol = dlsym(handle, DEVICE_PLUGIN_OPEN_NAME);
-    memcpy(&open_function, &symbol, sizeof symbol); /* C has no cast from data to function pointer */
-    status result = open_function
-                        ? open_function(out, card, DEVICE_PLUGIN_VERSION)
-                        : error_set(STATUS_NO_DEVICE, "build program and plug-in from the same sources",
-                                    "device cuda: " PLUGIN_FILE " lacks " DEVICE_PLUGIN_OPEN_NAME);
+    status result = find_function(handle, DEVICE_PLUGIN_OPEN_NAME, &open_function);
+    if (result == STATUS_OK) result = open_function(out, card, DEVICE_PLUGIN_VERSION);
     if (result != STATUS_OK) {
         dlclose(handle);
         return result;
     }
     (*out)->plugin = handle;
     return STATUS_OK;
+}
+
+status device_describe_cuda(device_describe_row row, void *context) {
+    void *handle;
+    RETURN_IF_ERROR(load_plugin(&handle));
+    device_plugin_describe_function describe;
+    status result = find_function(handle, DEVICE_PLUGIN_DESCRIBE_NAME, &describe);
+    if (result == STATUS_OK) result = describe(row, context, DEVICE_PLUGIN_VERSION);
+    dlclose(handle);
+    return result;
 }
 
 /* The number of "cuda" or "cuda:N"; -1 for another name. */
@@ -125,7 +140,7 @@ static void count_wait(device *d, const char *call) {
 status device_alloc(device *d, void **out, size_t bytes, const char *what) {
     count_wait(d, "device_alloc");
     RETURN_IF_ERROR(d->ops->alloc(d, out, bytes, what));
-    memory_ranges_add(&d->ranges, *out, bytes, MEMORY_DEVICE);
+    memory_ranges_add(&d->ranges, *out, bytes, MEMORY_DEVICE, what);
     size_t used = atomic_fetch_add(&d->used, bytes) + bytes, peak = atomic_load(&d->peak);
     while (used > peak && !atomic_compare_exchange_weak(&d->peak, &peak, used)) {
     }
@@ -166,7 +181,7 @@ void device_free_host(device *d, void *memory, size_t bytes) {
 status device_pin(device *d, void *memory, size_t bytes, const char *what) {
     count_wait(d, "device_pin");
     RETURN_IF_ERROR(d->ops->pin(d, memory, bytes, what));
-    memory_ranges_add(&d->ranges, memory, bytes, MEMORY_PAGE_LOCKED);
+    memory_ranges_add(&d->ranges, memory, bytes, MEMORY_PAGE_LOCKED, what);
     return STATUS_OK;
 }
 

@@ -36,6 +36,11 @@ typedef enum device_stream_role {
 status device_open(device **out, const char *name);
 void device_close(device *d);
 
+/* Tells in rows, for people, what the plug-in was built with and what it finds here: driver, cards, libraries, and what is
+ * missing. NO_DEVICE: there is no plug-in that can be loaded. */
+typedef void (*device_describe_row)(void *context, const char *name, const char *value);
+status device_describe_cuda(device_describe_row row, void *context);
+
 device_kind device_get_kind(const device *d);
 const char *device_get_name(const device *d); /* "cpu", or the card's own name */
 
@@ -55,7 +60,7 @@ const struct op_kernel *device_find_kernel(const device *d, const char *op_name)
  * connects the ranks already. NO_DEVICE, on all ranks alike: it cannot, the error says why. */
 status device_open_comm(device *d, struct comm **out, struct comm *host);
 
-/* Zeroed, page-aligned memory of the device; `what` names its purpose in the error (STATUS_OS with the
+/* Zeroed memory of the device, aligned to 256 bytes (on the CPU to a page); `what` names its purpose in the error (STATUS_OS with the
  * bytes). On the CPU pages are committed when they are first written, so reserving more than is used costs
  * nothing. 0 bytes give a valid address. `bytes` must be the same for the free. NULL may be freed. */
 status device_alloc(device *d, void **out, size_t bytes, const char *what);

@@ -51,9 +51,13 @@ status device_cpu_open(device **out);
 
 /* A plug-in exports `status device_plugin_open(device **out, int card, int version)` and refuses
  * (NO_DEVICE) a version that is not the one it was built with. */
-enum { DEVICE_PLUGIN_VERSION = 3 };
+enum { DEVICE_PLUGIN_VERSION = 4 };
 typedef status (*device_plugin_open_function)(device **out, int card, int version);
 #define DEVICE_PLUGIN_OPEN_NAME "device_plugin_open"
+
+/* And `status device_plugin_describe(row, context, version)`, see device_describe_cuda; it refuses in the same way. */
+typedef status (*device_plugin_describe_function)(device_describe_row row, void *context, int version);
+#define DEVICE_PLUGIN_DESCRIBE_NAME "device_plugin_describe"
 
 /* Zeroed pages of host memory, committed on first write. */
 status host_pages_map(void **out, size_t bytes, const char *what);

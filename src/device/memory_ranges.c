@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 void memory_ranges_init(memory_ranges *r) {
@@ -15,7 +16,8 @@ void memory_ranges_release(memory_ranges *r) {
     free(r->all);
 }
 
-void memory_ranges_add(memory_ranges *r, const void *memory, size_t bytes, memory_kind kind) {
+void memory_ranges_add(memory_ranges *r, const void *memory, size_t bytes, memory_kind kind,
+                       const char *what) {
     pthread_mutex_lock(&r->mutex);
     if (r->count == r->capacity) {
         size_t capacity = r->capacity ? 2 * r->capacity : 16;
@@ -24,7 +26,9 @@ void memory_ranges_add(memory_ranges *r, const void *memory, size_t bytes, memor
         r->all = grown;
         r->capacity = capacity;
     }
-    r->all[r->count++] = (memory_range){(uintptr_t)memory, bytes, kind};
+    memory_range *added = &r->all[r->count++];
+    *added = (memory_range){.from = (uintptr_t)memory, .bytes = bytes, .kind = kind};
+    snprintf(added->what, sizeof added->what, "%s", what);
     pthread_mutex_unlock(&r->mutex);
 }
 
@@ -49,4 +53,13 @@ memory_kind memory_ranges_find(memory_ranges *r, const void *memory, size_t byte
     }
     pthread_mutex_unlock(&r->mutex);
     return kind;
+}
+
+memory_range memory_ranges_largest(memory_ranges *r, memory_kind kind) {
+    memory_range largest = {.kind = kind};
+    pthread_mutex_lock(&r->mutex);
+    for (size_t i = 0; i < r->count; i++)
+        if (r->all[i].kind == kind && r->all[i].bytes > largest.bytes) largest = r->all[i];
+    pthread_mutex_unlock(&r->mutex);
+    return largest;
 }

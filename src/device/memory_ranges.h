@@ -12,6 +12,7 @@ typedef struct memory_range {
     uintptr_t from;
     size_t bytes;
     memory_kind kind;
+    char what[48]; /* its purpose */
 } memory_range;
 
 typedef struct memory_ranges {
@@ -23,12 +24,16 @@ typedef struct memory_ranges {
 void memory_ranges_init(memory_ranges *r);
 void memory_ranges_release(memory_ranges *r);
 
-void memory_ranges_add(memory_ranges *r, const void *memory, size_t bytes, memory_kind kind);
+void memory_ranges_add(memory_ranges *r, const void *memory, size_t bytes, memory_kind kind,
+                       const char *what);
 
 /* CHECKs that the very range is there. */
 void memory_ranges_remove(memory_ranges *r, const void *memory, size_t bytes, memory_kind kind);
 
 /* Kind of the range that holds all of these bytes; PAGEABLE: none does. */
 memory_kind memory_ranges_find(memory_ranges *r, const void *memory, size_t bytes);
+
+/* The largest range of a kind; its bytes are 0 where there is none. */
+memory_range memory_ranges_largest(memory_ranges *r, memory_kind kind);
 
 #endif

@@ -66,6 +66,7 @@ static const invocation invocations[] = {
     {"maskrcnn~train~--config~none.yaml", 66, "none.yaml", NO_ADVICE},
     {TRAIN_ON_SHAPES "~--wieghts~x", 64, "--wieghts", "--weights?"},
     {TRAIN_ON_SHAPES "~--device~abacus", 64, "--device abacus", "cpu|cuda"},
+    {"maskrcnn~op~sigmoid~--in~none.safetensors~--out~o~--device~cuda", 69, "device cuda", "--device cpu"},
     {TRAIN_ON_SHAPES "~--device~cuda", 69, "cuda", "--device cpu"},
     {TRAIN "~DATASETS.TRAIN~()", 78, "DATASETS.TRAIN", "ANNOTATIONS.json:IMAGE_DIR"},
     {TRAIN "~DATASETS.TRAIN~nosuch", 78, "nosuch", "ANNOTATIONS.json:IMAGE_DIR"},
