@@ -41,6 +41,7 @@ static const roi_align_params
     fixed_aligned = {.output_size = 3, .spatial_scale = 0.25, .sampling_ratio = 3, .aligned = true},
     adaptive = {.output_size = 5, .spatial_scale = 0.25},
     adaptive_aligned = {.output_size = 7, .spatial_scale = 0.25, .aligned = true},
+    many_bins = {.output_size = 33, .spatial_scale = 0.5, .sampling_ratio = 1},
     whole_pixels = {.output_size = 2, .spatial_scale = 1},
     one_bin = {.output_size = 1, .spatial_scale = 0.5, .sampling_ratio = 1, .aligned = true};
 
@@ -100,6 +101,7 @@ static const op_case roi_align_cases[] = {
      .in = {MAPS(1, 37, 9, 264), REGIONS(5)},
      .prepare = regions},
     {.name = "long_bins", .params = &whole_pixels, .in = {MAPS(1, 88, 6, 3), REGIONS(3)}, .prepare = regions},
+    {.name = "many_bins", .params = &many_bins, .in = {MAPS(1, 14, 9, 1), REGIONS(2)}, .prepare = regions},
     {.name = "many_regions",
      .params = &one_bin,
      .in = {MAPS(1, 3, 5, 1), REGIONS(1100)},

@@ -36,6 +36,7 @@ static const op_attr roi_pool_attrs[] = {
 
 static const roi_pool_params seven = {.output_size = 7, .spatial_scale = 0.25},
                              two = {.output_size = 2, .spatial_scale = 0.5},
+                             many = {.output_size = 33, .spatial_scale = 1},
                              one = {.output_size = 1, .spatial_scale = 1};
 
 /* Images by turns, quarter pixels (so that halves are rounded), also reversed and off the map. */
@@ -62,6 +63,7 @@ static void flat(const op_call *call) {
 static const op_case roi_pool_cases[] = {
     {.name = "seven", .params = &seven, .in = {MAPS(2, 13, 11, 5), REGIONS(12)}, .prepare = regions},
     {.name = "channel_tail", .params = &two, .in = {MAPS(1, 9, 17, 37), REGIONS(5)}, .prepare = regions},
+    {.name = "many_bins", .params = &many, .in = {MAPS(1, 17, 33, 1), REGIONS(3)}, .prepare = regions},
     {.name = "ties", .params = &two, .in = {MAPS(1, 9, 17, 3), REGIONS(5)}, .prepare = flat, .kinks = true},
     {.name = "counted",
      .params = &two,
