@@ -47,6 +47,11 @@ void tape_free(tape *t) {
     }
     for (int i = 0; i < t->n_values; i++) free(t->values[i]);
     for (int i = 0; i < t->n_scopes; i++) free(t->scopes[i]);
+    for (int i = 0; i < t->n_marks; i++)
+        if (t->marks[i].event) device_event_free(t->dev, t->marks[i].event);
+    if (t->begin) device_event_free(t->dev, t->begin);
+    for (int i = 0; i < 2; i++)
+        if (t->measure[i]) device_event_free(t->dev, t->measure[i]);
     device_free(t->dev, t->one, 64);
     free(t->nodes);
     free(t->values);
@@ -166,10 +171,26 @@ void tape_bind(tape *t, tensor *output, void *data) {
     v->value.data = data;
 }
 
+static device_event *new_event(device *dev) {
+    device_event *event;
+    status got = device_event_new_timed(dev, &event);
+    CHECK(got == STATUS_OK, "%s", error_cause());
+    return event;
+}
+
+void tape_measure(tape *t) {
+    for (int i = 0; i < 2 && !device_is_host_accessible(t->dev); i++)
+        if (!t->measure[i]) t->measure[i] = new_event(t->dev);
+}
+
 int tape_mark(tape *t) {
     CHECK(!t->planned, "the tape is planned; nothing can be recorded any more");
     t->marks = grow(t->marks, t->n_marks, &t->marks_capacity, sizeof *t->marks);
     t->marks[t->n_marks] = (tape_mark_record){.node = t->n_nodes};
+    if (!device_is_host_accessible(t->dev)) {
+        t->marks[t->n_marks].event = new_event(t->dev);
+        if (!t->begin) t->begin = new_event(t->dev);
+    }
     return t->n_marks++;
 }
 
@@ -229,23 +250,39 @@ static void run(tape *t, tape_node *node, bool backward) {
     op_call *call = &node->call;
     int scratch = node->scratch_block[backward];
     call->scratch = scratch >= 0 ? tape_block_data(t, scratch) : NULL;
-    written_blocks(t, node, backward, false);
+    bool is_host = device_is_host_accessible(t->dev);
+    if (is_host) written_blocks(t, node, backward, false);
+    if (t->measure[0]) device_event_record(t->dev, t->measure[0], NULL);
     double start = clock_seconds();
     if (backward)
         node->kernel->backward(call);
     else
         node->kernel->forward(call);
-    node->seconds[backward] += clock_seconds() - start;
-    written_blocks(t, node, backward, true);
+    if (is_host) {
+        node->seconds[backward] += clock_seconds() - start;
+        written_blocks(t, node, backward, true);
+    } else if (t->measure[0]) {
+        device_event_record(t->dev, t->measure[1], NULL);
+        device_event_synchronize(t->dev, t->measure[1]);
+        node->seconds[backward] += 1e-3 * device_event_milliseconds(t->dev, t->measure[0], t->measure[1]);
+    }
+}
+
+/* The mark's place is reached as soon as everything queued before it is done. */
+static void pass_mark(tape *t, tape_mark_record *mark, double start) {
+    if (mark->event)
+        device_event_record(t->dev, mark->event, NULL);
+    else
+        mark->seconds = clock_seconds() - start;
 }
 
 void tape_forward(tape *t) {
     CHECK(t->memory || t->bytes == 0, "tape_forward before tape_attach");
     double start = clock_seconds();
     int mark = 0;
+    if (t->begin) device_event_record(t->dev, t->begin, NULL);
     for (int i = 0; i <= t->n_nodes; i++) {
-        for (; mark < t->n_marks && t->marks[mark].node == i; mark++)
-            t->marks[mark].seconds = clock_seconds() - start;
+        for (; mark < t->n_marks && t->marks[mark].node == i; mark++) pass_mark(t, &t->marks[mark], start);
         if (i == t->n_nodes) break;
         run(t, t->nodes[i], false);
         t->nodes[i]->runs++;
@@ -254,7 +291,8 @@ void tape_forward(tape *t) {
 
 double tape_mark_seconds(const tape *t, int mark) {
     CHECK(mark >= 0 && mark < t->n_marks, "mark %d of %d", mark, t->n_marks);
-    return t->marks[mark].seconds;
+    const tape_mark_record *m = &t->marks[mark];
+    return m->event ? 1e-3 * device_event_milliseconds(t->dev, t->begin, m->event) : m->seconds;
 }
 
 void tape_backward(tape *t, tape_ready_hook hook, void *context) {

@@ -79,7 +79,11 @@ void tape_forward(tape *t);
 typedef void (*tape_ready_hook)(void *context, int index);
 void tape_backward(tape *t, tape_ready_hook hook, void *context);
 
-/* Seconds from the start of the last tape_forward to the mark: everything recorded before it was done. */
+/* Where the device works behind the host, ops are timed only after this call: the host then waits for each of them. */
+void tape_measure(tape *t);
+
+/* Seconds from the start of the last tape_forward to the mark: everything recorded before it was done. The device has reached
+ * the mark (the caller has waited). */
 double tape_mark_seconds(const tape *t, int mark);
 
 /* --- looking --------------------------------------------------------------------------------------------- */
@@ -87,7 +91,7 @@ double tape_mark_seconds(const tape *t, int mark);
 /* One line per op in order: layer, op, input and output shapes, planned bytes. */
 void tape_print_shapes(const tape *t, FILE *file);
 
-/* Per op call since the tape was made: layer, op, runs, mean milliseconds forward and backward, sorted by
+/* Per op call since the tape was made, or measured (see tape_measure): layer, op, runs, mean milliseconds forward and backward, sorted by
  * sum. */
 void tape_print_times(const tape *t, FILE *file);
 

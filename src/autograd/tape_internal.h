@@ -3,6 +3,7 @@
 #define AUTOGRAD_TAPE_INTERNAL_H
 
 #include "autograd/tape.h"
+#include "device/device.h"
 
 /* What the tape knows of a tensor beside its descriptor. */
 typedef struct tape_value {
@@ -38,8 +39,9 @@ typedef struct tape_node {
 } tape_node;
 
 typedef struct tape_mark_record {
-    int node;       /* the op behind the mark */
-    double seconds; /* since the start of the last forward run */
+    int node;            /* the op behind the mark */
+    double seconds;      /* since the start of the last forward run; where the host computes itself */
+    device_event *event; /* elsewhere */
 } tape_mark_record;
 
 struct tape {
@@ -58,8 +60,10 @@ struct tape {
     size_t bytes;
     bool planned;
     char *memory;
-    float *one;        /* gradient of every loss, on the device */
-    float *loss_scale; /* the caller's instead; NULL: one */
+    device_event *begin;      /* of the last forward run; NULL without marks */
+    device_event *measure[2]; /* around an op; NULL where nothing is measured */
+    float *one;               /* gradient of every loss, on the device */
+    float *loss_scale;        /* the caller's instead; NULL: one */
     dtype storage;
     bool tf32;
 };

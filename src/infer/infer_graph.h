@@ -41,7 +41,7 @@ infer_graph *infer_graph_new(mask_rcnn *model, device *dev, const detector_spec 
                              const infer_inputs *inputs, int64_t height, int64_t width);
 void infer_graph_free(infer_graph *pass);
 
-/* Adds what each stage took in the last forward run. */
+/* Adds what each stage took in the last forward run, which the caller has waited for. */
 void infer_graph_add_ms(const infer_graph *pass, double ms[DETECTOR_STAGES]);
 
 #endif

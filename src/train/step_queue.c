@@ -89,6 +89,7 @@ static status prepare(step_queue *q) {
     RETURN_IF_ERROR(train_graph_check(&s->model->spec, &largest));
     RETURN_IF_ERROR(step_memory_init(&q->memory, s->dev, &largest));
     RETURN_IF_ERROR(optimizer_new(&q->opt, &s->model->params, s->cfg, q->memory.inputs.rates));
+    if (s->times) tape_measure(optimizer_tape(q->opt));
     q->memory.inputs.losses = optimizer_record_place(q->opt)->losses;
     q->memory.inputs.loss_scale = optimizer_loss_scale(q->opt);
     int global_images = (int)s->cfg->SOLVER_IMS_PER_BATCH;
@@ -203,6 +204,7 @@ status step_queue_run(step_queue *q, int64_t iteration, bool *is_mine_alone) {
     RETURN_IF_ERROR(take_batch(q, &step, r, is_mine_alone));
     if (q->spec.trace_shapes && comm_rank(q->spec.c) == 0 && iteration == q->spec.first_iteration)
         tape_print_shapes(step->t, stdout);
+    if (q->spec.times) tape_measure(step->t);
     status s = queue_or_launch(q, step);
     *is_mine_alone = s != STATUS_OK;
     RETURN_IF_ERROR(s);
