@@ -1,6 +1,7 @@
-/* Products of matrices, a tile of 64 x 64 sums for each block of 64 threads, 8 x 8 of them in a thread's registers. The operands
+/* Products of matrices, a tile of 64 x 64 sums for each block of 64 threads, which get 8 x 8 of them each. The operands
  * are functors that fetch 16 bytes (or up to that many single elements), so that a matrix need not lie in memory as such: the
  * patches of a convolution do not. While a chunk of 16 products is added up, the next one is on its way to registers.
+ * Two operands of the same 16-bit type are multiplied by tensor cores (BF16 needs sm_80), others in float.
  *
  *   sum[i][j] += sum over k of a(first row + tile_row(i), k) * b(first column + tile_column(j), k)
  *
@@ -13,6 +14,14 @@
 #define KERNELS_TILE_PRODUCT_CUH
 
 #include "cuda_common.cuh"
+
+#include <type_traits>
+
+#ifdef __CUDACC__
+#include <mma.h>
+#else
+#include "mma_on_cpu.h"
+#endif
 
 /* TILE_PITCH: from one k to the next in shared memory; the padding spreads a fetch along k over the banks. */
 enum { TILE = 64, TILE_CHUNK = 16, TILE_THREADS = 64, TILE_SUMS = 8, TILE_PITCH = TILE + 4 };
@@ -59,6 +68,15 @@ template <class OPERAND> struct staged_chunk {
                                     : operand.fetch(element, k + line + i * LINES);
     }
 
+    /* As tensor cores load them: shared[row][k] where fetched along k, else shared[k][row]; PITCH to the next line. */
+    static constexpr int PITCH = (OPERAND::ALONG_K ? TILE_CHUNK : TILE) + 8;
+    __device__ void store_lines(T *shared) const {
+        int line = (int)threadIdx.x / VECTORS, element = (int)threadIdx.x % VECTORS * WIDTH;
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            *reinterpret_cast<vector_of<T> *>(shared + (line + i * LINES) * PITCH + element) = v[i];
+    }
+
     /* shared[k][row] */
     __device__ void store(float *shared) const {
         int line = (int)threadIdx.x / VECTORS, element = (int)threadIdx.x % VECTORS * WIDTH;
@@ -92,9 +110,8 @@ __device__ inline void load_tile_line(float (&out)[TILE_SUMS], const float *shar
     }
 }
 
-/* Products `first` to `end` - 1; every thread of the block calls it. */
 template <class A, class B>
-__device__ void tile_product(float (&sum)[TILE_SUMS][TILE_SUMS], A &a, B &b, int first, int end) {
+__device__ void tile_product_in_float(float (&sum)[TILE_SUMS][TILE_SUMS], A &a, B &b, int first, int end) {
     SHARED_ARRAY(float, a_chunk, TILE_CHUNK *TILE_PITCH);
     SHARED_ARRAY(float, b_chunk, TILE_CHUNK *TILE_PITCH);
     staged_chunk<A> next_a;
@@ -126,6 +143,85 @@ __device__ void tile_product(float (&sum)[TILE_SUMS][TILE_SUMS], A &a, B &b, int
         }
         __syncthreads();
     }
+}
+
+/* On tensor cores: each of the two warps has 2 x 4 squares of 16 x 16 sums; they go through shared memory to the threads. */
+template <class A, class B>
+__device__ void tile_product_in_squares(float (&sum)[TILE_SUMS][TILE_SUMS], A &a, B &b, int first, int end) {
+    using namespace nvcuda;
+    using T = typename A::type;
+    constexpr int side = 16, down = TILE / 2 / side, across = TILE / side;
+    constexpr int a_pitch = staged_chunk<A>::PITCH, b_pitch = staged_chunk<B>::PITCH;
+    constexpr int a_step = A::ALONG_K ? side * a_pitch : side, b_step = B::ALONG_K ? side * b_pitch : side;
+    constexpr int a_size = (A::ALONG_K ? TILE : TILE_CHUNK) * a_pitch;
+    constexpr int b_size = (B::ALONG_K ? TILE : TILE_CHUNK) * b_pitch;
+    static_assert(a_size % 16 == 0 && (a_size + b_size) * sizeof(T) <= TILE * TILE_PITCH * sizeof(float),
+                  "fits");
+    using a_layout = std::conditional_t<A::ALONG_K, wmma::row_major, wmma::col_major>;
+    using b_layout = std::conditional_t<B::ALONG_K, wmma::col_major, wmma::row_major>;
+    SHARED_ARRAY(float, memory, TILE *TILE_PITCH + 4); /* the chunks, then the sums */
+    float *shared = memory + (reinterpret_cast<uintptr_t>(memory) & 16) / sizeof(float); /* mma.h: 32 bytes */
+    T *a_chunk = reinterpret_cast<T *>(shared), *b_chunk = a_chunk + a_size;
+    int first_down = (int)threadIdx.x / 32 * down;
+    wmma::fragment<wmma::accumulator, side, side, side, float> squares[down][across];
+#pragma unroll
+    for (int m = 0; m < down; m++)
+#pragma unroll
+        for (int n = 0; n < across; n++) wmma::fill_fragment(squares[m][n], 0.0f);
+    staged_chunk<A> next_a;
+    staged_chunk<B> next_b;
+    a.prepare(first);
+    b.prepare(first);
+    __syncthreads();
+    next_a.fetch(a, first);
+    next_b.fetch(b, first);
+    for (int k = first; k < end; k += TILE_CHUNK) {
+        next_a.store_lines(a_chunk);
+        next_b.store_lines(b_chunk);
+        a.prepare(k + TILE_CHUNK);
+        b.prepare(k + TILE_CHUNK);
+        __syncthreads();
+        if (k + TILE_CHUNK < end) {
+            next_a.fetch(a, k + TILE_CHUNK);
+            next_b.fetch(b, k + TILE_CHUNK);
+        }
+        wmma::fragment<wmma::matrix_a, side, side, side, T, a_layout> rows[down];
+#pragma unroll
+        for (int m = 0; m < down; m++)
+            wmma::load_matrix_sync(rows[m], a_chunk + (first_down + m) * a_step, a_pitch);
+#pragma unroll
+        for (int n = 0; n < across; n++) {
+            wmma::fragment<wmma::matrix_b, side, side, side, T, b_layout> columns;
+            wmma::load_matrix_sync(columns, b_chunk + n * b_step, b_pitch);
+#pragma unroll
+            for (int m = 0; m < down; m++) wmma::mma_sync(squares[m][n], rows[m], columns, squares[m][n]);
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int m = 0; m < down; m++)
+#pragma unroll
+        for (int n = 0; n < across; n++)
+            wmma::store_matrix_sync(shared + (first_down + m) * side * TILE_PITCH + n * side, squares[m][n],
+                                    TILE_PITCH, wmma::mem_row_major);
+    __syncthreads();
+#pragma unroll
+    for (int m = 0; m < TILE_SUMS; m++) {
+        float line[TILE_SUMS];
+        load_tile_line(line, shared + tile_row(m) * TILE_PITCH + tile_column(0));
+#pragma unroll
+        for (int n = 0; n < TILE_SUMS; n++) sum[m][n] += line[n];
+    }
+}
+
+/* Products `first` to `end` - 1; every thread of the block calls it. */
+template <class A, class B>
+__device__ void tile_product(float (&sum)[TILE_SUMS][TILE_SUMS], A &a, B &b, int first, int end) {
+    using T = typename A::type;
+    if constexpr (sizeof(T) == 2 && std::is_same<T, typename B::type>::value)
+        tile_product_in_squares(sum, a, b, first, end);
+    else
+        tile_product_in_float(sum, a, b, first, end);
 }
 
 /* ---- operands ------------------------------------------------------------------------------------------- */

@@ -45,6 +45,7 @@ awk '
   function bad(message) { print "error: " message; failed = 1 }
   END {
     end_of_log()
+    if (logs < ARGC - 1) bad("an empty log")
     if (!total) bad("no kernel in any log")
     exit failed
   }' "$@"
