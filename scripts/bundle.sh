@@ -67,7 +67,7 @@ cp -r "$(ompi_info --path pkgdatadir --parsable | sed 's/^path:pkgdatadir://')" 
 
 # ---- shared libraries ---------------------------------------------------------------------------------------
 
-left_out='^(linux-vdso|ld-linux|libc|libm|libdl|librt|libpthread|libresolv|libutil|libgcc_s|libstdc\+\+|libcuda|libcudart|libcudnn|libcublas|libnccl|libnvrtc|libnvJitLink|libnvidia)[-._a-zA-Z0-9]*\.so'
+left_out='^(linux-vdso|ld-linux[^.]*|lib(c|m|dl|rt|pthread|resolv|util|gcc_s|stdc\+\+)|lib(cuda|cudart|cudnn|cublas|nccl|nvrtc|nvJitLink|nvidia)[^.]*)\.so'
 
 # "name path" of what each file needs.
 needed() {
@@ -104,7 +104,10 @@ here=$(readlink -f "$0")
 root=${here%/bin/*}
 export LD_LIBRARY_PATH="$root/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export OPAL_PREFIX="$root" PMIX_INSTALL_PREFIX="$root"
+export PMIX_MCA_pcompress_base_silence_warning=1
 export OMPI_MCA_mca_base_component_path="$root/mca" PMIX_MCA_mca_base_component_path="$root/pmix"
+# Open MPI wants a way to other machines even where it needs none.
+command -v ssh >/dev/null || command -v rsh >/dev/null || export OMPI_MCA_plm=isolated
 WRAPPER
   echo "exec \"\$root/libexec/$2\" \"\$@\"" >>"$out/bin/$1"
   chmod +x "$out/bin/$1"

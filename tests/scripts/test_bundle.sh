@@ -35,3 +35,9 @@ cd /
 env -u LD_LIBRARY_PATH "$folder/link" env >"$folder/said"
 grep -q '^MPI  *Open MPI' "$folder/said"
 grep -q '^CUDA ' "$folder/said"
+
+# From outside come only the loader, the C library family and the compiler's own.
+outside=$(LD_LIBRARY_PATH="$folder/moved here/lib" ldd "$folder/moved here"/libexec/* "$folder/moved here"/lib/*.so* |
+  awk '$2 == "=>" && $0 !~ /moved here/ { print $1 }' | sort -u |
+  grep -vxE 'lib(c|m|dl|rt|pthread|resolv|util)\.so\.[0-9]+|libgcc_s\.so\.1|libstdc\+\+\.so\.6' || true)
+[ -z "$outside" ] || { echo "not in the bundle: $outside" && exit 1; }
