@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Steps a GPU may be behind the host. */
 enum { MOST_BEHIND = 4 };
@@ -192,6 +193,14 @@ static status queue_or_launch(step_queue *q, train_graph *step) {
     return STATUS_OK;
 }
 
+/* The host looks after the ranks while it waits: a peer that NCCL lost shows only so. */
+static void wait_for(step_queue *q, device_event *event) {
+    while (!device_event_is_reached(q->spec.dev, event)) {
+        comm_poll(q->spec.c);
+        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+    }
+}
+
 status step_queue_run(step_queue *q, int64_t iteration, bool *is_mine_alone) {
     CHECK(q->queued - q->taken <= q->behind, "a report that is due was not taken");
     double start = clock_seconds();
@@ -213,10 +222,7 @@ status step_queue_run(step_queue *q, int64_t iteration, bool *is_mine_alone) {
     if (q->behind == 0) r->graph = step;
     q->queued++;
     /* The pace of a GPU that is behind is that of the iterations. */
-    if (q->queued - q->taken > q->behind) {
-        device_event *oldest = q->ring[q->taken % (MOST_BEHIND + 1)].copied;
-        if (!device_event_is_reached(q->spec.dev, oldest)) device_event_synchronize(q->spec.dev, oldest);
-    }
+    if (q->queued - q->taken > q->behind) wait_for(q, q->ring[q->taken % (MOST_BEHIND + 1)].copied);
     r->seconds = clock_seconds() - start;
     return STATUS_OK;
 }
@@ -227,7 +233,7 @@ bool step_queue_take(step_queue *q, step_report *out, bool all) {
     int at = (int)(q->taken++ % (MOST_BEHIND + 1));
     pending *p = &q->ring[at];
     const optimizer_record *record = &q->records[at];
-    if (!device_event_is_reached(q->spec.dev, p->copied)) device_event_synchronize(q->spec.dev, p->copied);
+    wait_for(q, p->copied);
     *out = p->report;
     for (int i = 0; i < LOSS_COUNT; i++) {
         out->losses[i] = (double)record->losses[i];
