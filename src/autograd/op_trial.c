@@ -85,9 +85,14 @@ static double random_value(const op_case_input *in, const philox_key *key, uint6
 /* ---- running on another device ------------------------------------------------------------------------------------ */
 
 static device *trial_device;
+static bool trial_tf32;
 
 void op_trial_use_device(device *d) {
     trial_device = d;
+}
+
+void op_trial_allow_tf32(bool allow) {
+    trial_tf32 = allow;
 }
 
 enum { MAX_BLOCKS = 2 * (OP_MAX_INPUTS + OP_MAX_OUTPUTS) + 2 };
@@ -260,6 +265,7 @@ static status make_trial(op_trial **out, const op_def *op, const op_case *test_c
     t->call.op = op;
     t->call.params = test_case->params;
     t->call.storage = numbers ? DTYPE_F32 : storage;
+    t->call.tf32 = trial_tf32 && storage == DTYPE_F32;
     t->test_case = test_case;
     t->numbers = numbers;
     for (int i = 0; i < op->n_outputs; i++) t->call.out[i] = &t->out[i];

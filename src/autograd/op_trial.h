@@ -46,6 +46,9 @@ void op_trial_free(op_trial *t);
  * after it. NULL: on the host's memory, as at the start. `d` is borrowed. */
 void op_trial_use_device(struct device *d);
 
+/* Trials made from now on let kernels round F32 inputs of products to TF32 (op_call.tf32), or not, as at the start. */
+void op_trial_allow_tf32(bool allow);
+
 /* Restores the inputs, poisons outputs and scratch and runs the kernel. */
 void op_trial_forward(op_trial *t, const op_kernel *kernel);
 

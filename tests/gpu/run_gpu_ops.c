@@ -1,7 +1,7 @@
 /* Every op's kernels on the GPU, by all cases of the op, against the double reference on the host (autograd/grad_check.h): F32, BF16
  * and F16, three runs that must agree bit for bit.
  *
- *   test_gpu_ops [--slack X] [op...]   --slack: tolerances times X (TF32)
+ *   test_gpu_ops [--tf32] [--slack X] [op...]   --tf32: products of F32 may be rounded to TF32; --slack: tolerances times X
  *
  * The last line of an op says how much of its tolerance was used. Exits with 77 where there is no GPU. */
 #include "autograd/grad_check.h"
@@ -35,9 +35,15 @@ static int check_op(const op_def *op, double slack) {
 int main(int argc, char **argv) {
     double slack = 1;
     int first = 1, failures = 0;
-    if (argc > 2 && strcmp(argv[1], "--slack") == 0) {
-        slack = strtod(argv[2], NULL);
-        first = 3;
+    for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
+        if (strcmp(argv[first], "--slack") == 0 && first + 1 < argc) {
+            slack = strtod(argv[++first], NULL);
+        } else if (strcmp(argv[first], "--tf32") == 0) {
+            op_trial_allow_tf32(true);
+        } else {
+            printf("usage: test_gpu_ops [--tf32] [--slack X] [op...]\n");
+            return 64;
+        }
     }
     if (device_open(&gpu, "cuda") != STATUS_OK) {
         printf("skipped: %s\n", error_cause());
