@@ -64,7 +64,7 @@ static const op_case smooth_l1_cases[] = {
     {.name = "l1", .params = &l1, .in = {ROWS(9, 4)}},
     {.name = "beta_ninth", .params = &ninth, .in = {ROWS(9, 4)}},
     {.name = "beta_one", .params = &whole, .in = {ROWS(7, 3)}},
-    {.name = "many_tiles", .params = &ninth, .in = {ROWS(1500, 4)}},
+    {.name = "many_tiles", .params = &ninth, .in = {ROWS(600, 16)}},
     {.name = "l1_equal", .params = &l1, .in = {ROWS(5, 4)}, .prepare = equal_boxes, .kinks = true},
     {.name = "smooth_equal", .params = &whole, .in = {ROWS(5, 4)}, .prepare = equal_boxes},
     {.name = "at_the_bend", .params = &whole, .in = {ROWS(5, 4)}, .prepare = at_the_bend, .kinks = true},
