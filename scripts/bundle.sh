@@ -119,7 +119,7 @@ for program in "$out"/libexec/*; do
 done
 cp -r "$source_folder/configs" "$out/configs"
 mkdir "$out/scripts"
-cp "$source_folder"/scripts/*.sh "$out/scripts/"
+cp "$source_folder"/scripts/*.sh "$source_folder/scripts/torchvision_step.py" "$out/scripts/"
 cp "$source_folder/LICENSE" "$out/"
 
 {
