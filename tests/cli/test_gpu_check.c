@@ -168,6 +168,7 @@ static void every_step_is_run_and_read(void **state) {
     yajl_val check = find_check(tree, "env");
     assert_string_equal(text_of(check, "figures", "cuDNN"), "9.13.0");
     assert_string_equal(text_of(check, "figures", "driver"), "570.86.15");
+    assert_true(number_of(find_check(tree, "data_small"), "figures", "images") == 128);
     check = find_check(tree, "ops");
     assert_true(number_of(check, "figures", "cases") == 49);
     assert_true(number_of(check, "figures", "most_of_tolerance") == 0.75);
@@ -179,7 +180,7 @@ static void every_step_is_run_and_read(void **state) {
     expect_in_table(table, "| r50_batch_2_bf16 | passed | ");
     expect_in_table(table,
                     "| `bin/maskrcnn train --config configs/quickstart.yaml --weights '' --device cuda ");
-    expect_in_table(table, "img_per_s 160.0; step_ms 12.50; ");
+    expect_in_table(table, "img_per_s 160.00; step_ms 12.50; ");
     expect_in_table(table, "| conv2d | 2.250 | 2.625 |");
     assert_non_null(strstr(ran.out, "| conv2d | 2.250 | 2.625 |"));
 }
