@@ -54,8 +54,9 @@ mkdir -p "$out/logs" || exit 64
 out=$(cd "$out" && pwd)
 : >"$out/gpu_check.jsonl"
 data=$(mktemp -d) || exit 73
+step='' # the process of the step that is going on
 trap 'rm -rf "$data"' EXIT
-trap 'exit 143' TERM INT
+trap '[ -z "$step" ] || kill "$step"; exit 143' TERM INT
 
 # How long all of it may take, in seconds.
 total=${quick:+570}
@@ -105,8 +106,11 @@ check() {
   fi
   [ "$limit" -lt "$left" ] || limit=$left
   begin=$(date +%s%N)
-  timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+  timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null &
+  step=$!
+  wait "$step"
   code=$?
+  step=''
   took=$(awk -v ns=$(($(date +%s%N) - begin)) 'BEGIN { printf "%.1f", ns / 1e9 }')
   shown=$("$figures_of" "$log")
   case $code in

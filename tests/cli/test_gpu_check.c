@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,6 +207,29 @@ static void a_killed_run_has_a_report(void **state) {
     expect_in_table(table, "| batch 2, bf16 | 180.0 | 45.0 | 4.00x |\n");
 }
 
+/* With a step that would take a minute: the run ends at once, the step too, and what was done before is in the report. */
+static void a_stopped_run_ends_its_step(void **state) {
+    (void)state;
+    mkdir(path_of("slow"), 0777);
+    mkdir(path_of("slow/bin"), 0777);
+    write_text("slow/bin/maskrcnn", "#!/bin/sh\n[ \"$1\" = env ] || { echo $$ >step_pid; exec sleep 60; }\n");
+    assert_int_equal(chmod(path_of("slow/bin/maskrcnn"), 0777), 0);
+    char line[1024];
+    snprintf(line, sizeof line,
+             "env~CUDA_VISIBLE_DEVICES=0~PATH=%s/system:/usr/local/bin:/usr/bin:/bin~timeout~3~" SCRIPTS
+             "gpu_check.sh~--quick~--bundle~slow~--out~stopped",
+             folder);
+    run(124, line);
+    if (ran.seconds > 20) fail_msg("it took %.1f s to stop", ran.seconds);
+    yajl_val tree = read_json("stopped");
+    find_check(tree, "env");
+    yajl_tree_free(tree);
+    int pid = atoi(read_text("step_pid"));
+    assert_true(pid > 1);
+    for (int i = 0; i < 200 && kill(pid, 0) == 0; i++) usleep(50000);
+    assert_int_not_equal(kill(pid, 0), 0);
+}
+
 static int set_up(void **state) {
     (void)state;
     if (!mkdtemp(folder)) return 1;
@@ -223,10 +247,9 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_machine_without_a_gpu_is_told),
-        cmocka_unit_test(wrong_calls_are_refused),
-        cmocka_unit_test(every_step_is_run_and_read),
-        cmocka_unit_test(a_killed_run_has_a_report),
+        cmocka_unit_test(a_machine_without_a_gpu_is_told), cmocka_unit_test(wrong_calls_are_refused),
+        cmocka_unit_test(every_step_is_run_and_read),      cmocka_unit_test(a_killed_run_has_a_report),
+        cmocka_unit_test(a_stopped_run_ends_its_step),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
