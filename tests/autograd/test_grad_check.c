@@ -37,7 +37,8 @@ typedef enum fault {
 
 static fault broken;
 
-static void scale_forward(const op_call *call) {
+/* AddressSanitizer would stop what the checker has to find: so it does not look here. */
+__attribute__((no_sanitize("address"))) static void scale_forward(const op_call *call) {
     const tensor *x = call->in[0], *s = call->in[1];
     tensor *y = call->out[0];
     int64_t n = tensor_valid_rows(x) * tensor_row_size(x), all = tensor_count(x);
@@ -86,7 +87,7 @@ static void scale_forward(const op_call *call) {
     }
 }
 
-static void scale_backward(const op_call *call) {
+__attribute__((no_sanitize("address"))) static void scale_backward(const op_call *call) {
     const tensor *s = call->in[1], *g = call->d_out[0];
     tensor *d = call->d_in[0];
     if (!d) return;
