@@ -58,10 +58,10 @@ declare -A stands_on=(
   [base]="" [config]="base" [record]="base" [device]="base" [comm]="base device" [data]="base device"
   [eval]=$files [draw]=$files [report]=$files
   [autograd]="base device comm" [kernels]="base device comm data autograd" [layers]="base device comm data autograd kernels"
-  [cuda]="base device comm data autograd kernels" [model]=$model [infer]="$model model" [weights]="$model config" [setup]="$model model infer config weights"
+  [cudnn]="base device comm autograd kernels" [cuda]="base device comm data autograd kernels cudnn" [model]=$model [infer]="$model model" [weights]="$model config" [setup]="$model model infer config weights"
   [evaluate]="$model model infer config weights setup record eval draw"
   [train]="$model model infer config weights setup record eval draw report evaluate"
-  [cli]="$model model infer config weights setup record eval draw report evaluate train")
+  [cli]="$model model infer config weights setup record eval draw report evaluate train cudnn")
 while IFS=: read -r file included; do
   room=kernels above=kernels
   [[ $file == src/* ]] && room=${file#src/} && room=${room%%/*}

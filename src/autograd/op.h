@@ -35,12 +35,22 @@ typedef struct op_call {
     struct comm *comm; /* ranks for ops that reduce over them; NULL: one rank */
 } op_call;
 
+/* C++ asks for every member of an initialiser that has no default. */
+#ifdef __cplusplus
+#define OP_KERNEL_ABSENT = nullptr
+#else
+#define OP_KERNEL_ABSENT
+#endif
+
 /* One implementation for one device and one real type. */
 typedef struct op_kernel {
     const char *name; /* e.g. "reference_f64", "tiled_im2col" */
     void (*forward)(const op_call *call);
     void (*backward)(const op_call *call);                       /* NULL: op has no gradient */
     size_t (*scratch_bytes)(const op_call *call, bool backward); /* shapes only, no data; NULL: none needed */
+    /* Optional: called once for each direction that will run, when all memory is attached and outside of any step. May
+     * allocate, wait for the device, and run the call on what memory holds then (plans of libraries, timings). */
+    void (*prepare)(const op_call *call, bool backward) OP_KERNEL_ABSENT;
 } op_kernel;
 
 typedef enum op_attr_type { ATTR_INT, ATTR_BOOL, ATTR_FLOAT, ATTR_FLOAT_LIST } op_attr_type;

@@ -209,12 +209,32 @@ int tape_op_count(const tape *t) {
     return t->n_nodes;
 }
 
+const op_call *tape_call(const tape *t, int index, bool *backward) {
+    CHECK(index >= 0 && index < t->n_nodes, "op %d of %d", index, t->n_nodes);
+    *backward = t->nodes[index]->active;
+    return &t->nodes[index]->call;
+}
+
 size_t tape_plan(tape *t) {
     CHECK(!t->planned, "tape_plan called twice");
     tape_plan_gradients(t);
     tape_plan_memory(t);
     t->planned = true;
     return t->bytes;
+}
+
+static void set_scratch(tape *t, tape_node *node, bool backward) {
+    int scratch = node->scratch_block[backward];
+    node->call.scratch = scratch >= 0 ? tape_block_data(t, scratch) : NULL;
+}
+
+static void prepare(tape *t, tape_node *node) {
+    if (node->prepared || !node->kernel->prepare) return;
+    node->prepared = true;
+    for (int backward = 0; backward <= (node->active ? 1 : 0); backward++) {
+        set_scratch(t, node, backward);
+        node->kernel->prepare(&node->call, backward);
+    }
 }
 
 void tape_attach(tape *t, void *memory, size_t bytes) {
@@ -226,6 +246,7 @@ void tape_attach(tape *t, void *memory, size_t bytes) {
         if (v->block >= 0) v->value.data = tape_block_data(t, v->block);
         if (v->grad_block >= 0) v->grad.data = tape_block_data(t, v->grad_block);
     }
+    for (int i = 0; i < t->n_nodes; i++) prepare(t, t->nodes[i]);
 }
 
 /* Runs `visit` over the blocks that this op writes in this direction. */
@@ -248,8 +269,7 @@ static void written_blocks(tape *t, tape_node *node, bool backward, bool check) 
 
 static void run(tape *t, tape_node *node, bool backward) {
     op_call *call = &node->call;
-    int scratch = node->scratch_block[backward];
-    call->scratch = scratch >= 0 ? tape_block_data(t, scratch) : NULL;
+    set_scratch(t, node, backward);
     bool is_host = device_is_host_accessible(t->dev);
     if (is_host) written_blocks(t, node, backward, false);
     if (t->measure[0]) device_event_record(t->dev, t->measure[0], NULL);

@@ -67,7 +67,9 @@ void tape_loss(tape *t, tensor *loss);
 /* Lays out the step's memory; returns the bytes it needs. No tape_apply afterwards. */
 size_t tape_plan(tape *t);
 
-/* Gives the planned tape its memory (64-byte aligned, at least the planned bytes, of the tape's device). */
+/* Gives the planned tape its memory (64-byte aligned, at least the planned bytes, of the tape's device); what it held is lost.
+ * The first time kernels prepare themselves (op_kernel.prepare): on a GPU that may take a while, and gradients of parameters
+ * are overwritten. */
 void tape_attach(tape *t, void *memory, size_t bytes);
 
 /* --- running --------------------------------------------------------------------------------------------- */
@@ -96,6 +98,9 @@ void tape_print_shapes(const tape *t, FILE *file);
 void tape_print_times(const tape *t, FILE *file);
 
 int tape_op_count(const tape *t);
+
+/* The call of an op in the order of recording, as it is planned; *backward: whether its backward runs. */
+const op_call *tape_call(const tape *t, int index, bool *backward);
 
 /* After a step went wrong: runs forward once more (the inputs must still be there) and writes "layer LAYER, op OP, output
  * NAME" of the first real output with a value that is not finite to `text`, or the input's name; "" when there is none.

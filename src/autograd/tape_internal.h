@@ -33,6 +33,7 @@ typedef struct tape_node {
     int scope; /* into tape.scopes */
     bool requires_grad;
     bool active;          /* its backward runs */
+    bool prepared;        /* its kernel's prepare was called */
     int scratch_block[2]; /* forward, backward; -1: none */
     double seconds[2];
     long runs;

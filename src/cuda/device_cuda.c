@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "cuda/cuda_describe.h"
 #include "cuda/cuda_kernels.h"
+#include "cuda/cuda_library_kernels.h"
 #if HAVE_NCCL
 #include "cuda/comm_nccl.h"
 #endif
@@ -187,6 +188,10 @@ static void cuda_graph_free(device *d, device_graph *g) {
 /* ---- kernels, ranks --------------------------------------------------------------------------------------- */
 
 static const op_kernel *cuda_find_kernel(const char *op_name) {
+#if HAVE_CUDNN
+    const op_kernel *library = cuda_library_kernel(op_name);
+    if (library) return library;
+#endif
     const op_kernel *const *kernels = cuda_kernels_find(op_name);
     return kernels ? kernels[0] : NULL;
 }
@@ -206,6 +211,9 @@ static status cuda_open_comm(device *d, struct comm **out, struct comm *host) {
 /* ---- opening ---------------------------------------------------------------------------------------------- */
 
 static void cuda_close(device *d) {
+#if HAVE_CUDNN
+    cuda_library_close();
+#endif
     for (int i = 0; i < N_STREAMS; i++)
         if (d->streams[i]) cudaStreamDestroy((cudaStream_t)(void *)d->streams[i]);
     free(d);
