@@ -89,7 +89,7 @@ static void describe_cards(device_describe_row row, void *context) {
     }
 }
 
-/* A library by the function that tells its version, e.g. 91300 for 9.13.0. */
+/* A library by the function that tells its version, e.g. 91300 for 9.13.0. It stays loaded: some keep memory of their own. */
 static void describe_library(device_describe_row row, void *context, const char *name, const char *file,
                              const char *symbol) {
     char text[256];
@@ -104,7 +104,6 @@ static void describe_library(device_describe_row row, void *context, const char 
         snprintf(text, sizeof text, "%zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100);
         row(context, name, text);
     }
-    if (library) dlclose(library);
 }
 
 static void describe_nccl(device_describe_row row, void *context) {
