@@ -14,10 +14,11 @@
 
 enum { MAX_TENSORS = 2 * (OP_MAX_INPUTS + OP_MAX_OUTPUTS), NAME_SIZE = 64 };
 
-/* A call and the memory behind it. */
+/* A call and the memory behind it, which the host can use. */
 typedef struct bound_call {
     op_call call;
-    struct device *dev;
+    struct device *dev; /* of the memory */
+    struct device *gpu; /* where the kernel runs; NULL: on `dev` */
     tensor tensors[MAX_TENSORS];
     char names[MAX_TENSORS][NAME_SIZE];
     int count;
@@ -25,9 +26,13 @@ typedef struct bound_call {
     size_t scratch_bytes;
 } bound_call;
 
+static struct device *runner(const bound_call *b) {
+    return b->gpu ? b->gpu : b->dev;
+}
+
 static void release(bound_call *b) {
     for (int i = 0; i < b->count; i++) device_free(b->dev, b->tensors[i].data, tensor_bytes(&b->tensors[i]));
-    device_free(b->dev, b->call.scratch, b->scratch_bytes);
+    device_free(runner(b), b->call.scratch, b->scratch_bytes);
     free(b->params);
 }
 
@@ -127,22 +132,49 @@ static status bind_gradients(bool *is_wanted, bound_call *b, const safetensors *
     return STATUS_OK;
 }
 
+/* Tensors that lie on the GPU for a while: where they were, in order. */
+typedef struct mirror {
+    void *host[MAX_TENSORS];
+    int count;
+} mirror;
+
+static status bring_to_gpu(mirror *m, bound_call *b) {
+    for (; m->count < b->count; m->count++) {
+        tensor *t = &b->tensors[m->count];
+        void *memory = NULL;
+        RETURN_IF_ERROR(device_alloc(b->gpu, &memory, tensor_bytes(t), t->name));
+        device_copy(b->gpu, NULL, memory, t->data, tensor_bytes(t));
+        m->host[m->count] = t->data;
+        t->data = memory;
+    }
+    return STATUS_OK;
+}
+
+static void bring_back(bound_call *b, const mirror *m) {
+    for (int i = 0; i < m->count; i++) {
+        tensor *t = &b->tensors[i];
+        device_copy(b->gpu, NULL, m->host[i], t->data, tensor_bytes(t));
+        device_free(b->gpu, t->data, tensor_bytes(t));
+        t->data = m->host[i];
+    }
+}
+
 static status run_kernel(bound_call *b, const op_kernel *kernel, bool backward) {
     op_call *call = &b->call;
+    mirror m = {.count = 0};
     size_t bytes = kernel->scratch_bytes ? kernel->scratch_bytes(call, backward) : 0;
-    device_free(b->dev, call->scratch, b->scratch_bytes);
+    device_free(runner(b), call->scratch, b->scratch_bytes);
     call->scratch = NULL;
     b->scratch_bytes = bytes;
     if (bytes > 0) {
         void *memory = NULL;
-        RETURN_IF_ERROR(device_alloc(b->dev, &memory, bytes, "scratch"));
+        RETURN_IF_ERROR(device_alloc(runner(b), &memory, bytes, "scratch"));
         call->scratch = memory;
     }
-    if (backward)
-        kernel->backward(call);
-    else
-        kernel->forward(call);
-    return STATUS_OK;
+    status s = b->gpu ? bring_to_gpu(&m, b) : STATUS_OK;
+    if (s == STATUS_OK) (backward ? kernel->backward : kernel->forward)(call);
+    bring_back(b, &m);
+    return s;
 }
 
 /* An output's valid rows; the file holds no others. */
@@ -189,26 +221,52 @@ static status run_bound(bound_call *b, const char *out, const safetensors *file,
     RETURN_IF_ERROR(op_attrs_parse(b->params, job->op, job->attrs, job->attr_count));
     RETURN_IF_ERROR(bind_inputs(b, file));
     RETURN_IF_ERROR(bind_gradients(&is_backward, b, file));
-    const op_kernel *kernel = job->kernel ? job->kernel : op_cpu_kernel(&b->call);
+    const op_kernel *kernel = job->kernel;
+    if (!kernel) kernel = b->gpu ? device_find_kernel(b->gpu, job->op->name) : op_cpu_kernel(&b->call);
+    if (!kernel)
+        return error_set(STATUS_NO_DEVICE, "use --device cpu", "op %s has no kernel for %s", job->op->name,
+                         device_get_name(b->gpu));
+    b->call.stream = device_get_stream(runner(b), DEVICE_STREAM_COMPUTE);
     RETURN_IF_ERROR(run_kernel(b, kernel, false));
     if (is_backward) RETURN_IF_ERROR(run_kernel(b, kernel, true));
     return write_outputs(out, b);
 }
 
-status op_file_run(const char *out, const char *in, const op_file_job *job) {
-    safetensors *file;
-    RETURN_IF_ERROR(safetensors_open(&file, in));
+static status run_file(const char *out, const safetensors *file, const op_file_job *job, struct device *dev,
+                       struct device *gpu) {
     bound_call *b = calloc(1, sizeof *b);
     void *params = calloc(1, job->op->params_size + 1);
     status s = error_set(STATUS_OS, "free some memory", "%s: no memory for a call", job->op->name);
     if (b && params) {
-        *b = (bound_call){.call = {.op = job->op, .params = params}, .dev = job->dev, .params = params};
+        *b =
+            (bound_call){.call = {.op = job->op, .params = params}, .dev = dev, .gpu = gpu, .params = params};
         s = run_bound(b, out, file, job);
         release(b);
     } else {
         free(params);
     }
     free(b);
-    safetensors_close(file);
+    return s;
+}
+
+/* Where the host can use the memory: the job's device, or the CPU. */
+static status open_memory(struct device **dev, struct device **gpu, const op_file_job *job) {
+    *dev = job->dev;
+    *gpu = NULL;
+    if (device_is_host_accessible(job->dev)) return STATUS_OK;
+    *gpu = job->dev;
+    return device_open(dev, "cpu");
+}
+
+status op_file_run(const char *out, const char *in, const op_file_job *job) {
+    safetensors *file;
+    struct device *dev, *gpu;
+    RETURN_IF_ERROR(open_memory(&dev, &gpu, job));
+    status s = safetensors_open(&file, in);
+    if (s == STATUS_OK) {
+        s = run_file(out, file, job, dev, gpu);
+        safetensors_close(file);
+    }
+    if (gpu) device_close(dev);
     return s;
 }

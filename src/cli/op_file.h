@@ -13,12 +13,13 @@ typedef struct op_file_job {
     const op_def *op;
     const char *const *attrs; /* NAME=VALUE */
     int attr_count;
-    struct device *dev;
+    struct device *dev;      /* where the kernel runs */
     const op_kernel *kernel; /* NULL: the one that ships */
 } op_file_job;
 
 /* USAGE: attributes. DATA: a tensor is missing, or has another rank, size, dtype or value than the op allows
- * (it is named; for a mismatch both are). NO_INPUT: `in` is absent. CANT_CREATE, NO_PERMISSION, IO: `out`. */
+ * (it is named; for a mismatch both are). NO_INPUT: `in` is absent.
+ * NO_DEVICE: `dev` has no kernel for the op. CANT_CREATE, NO_PERMISSION, IO: `out`. */
 status op_file_run(const char *out, const char *in, const op_file_job *job);
 
 #endif
