@@ -79,11 +79,18 @@ void step_memory_release(step_memory *memory) {
     *memory = (step_memory){0};
 }
 
+static int next_turn(const step_memory *m) {
+    return (m->turn + 1) % STEP_MEMORY_STAGES;
+}
+
+bool step_memory_is_free(const step_memory *m) {
+    return !m->waiting || device_event_is_reached(m->dev, m->left[next_turn(m)]);
+}
+
 step_inputs *step_memory_next(step_memory *m) {
     if (!m->waiting) return &m->inputs;
-    m->turn = (m->turn + 1) % STEP_MEMORY_STAGES;
-    if (!device_event_is_reached(m->dev, m->left[m->turn]))
-        device_event_synchronize(m->dev, m->left[m->turn]);
+    if (!step_memory_is_free(m)) device_event_synchronize(m->dev, m->left[next_turn(m)]);
+    m->turn = next_turn(m);
     return &m->stages[m->turn];
 }
 

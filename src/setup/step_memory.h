@@ -34,6 +34,9 @@ typedef struct step_memory {
 status step_memory_init(step_memory *memory, device *dev, const step_shape *largest);
 void step_memory_release(step_memory *memory);
 
+/* Whether step_memory_next will not wait. */
+bool step_memory_is_free(const step_memory *memory);
+
 /* Where the host fills the next batch. It waits only while the batch before the last one is still being copied. */
 step_inputs *step_memory_next(step_memory *memory);
 

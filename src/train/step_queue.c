@@ -75,9 +75,19 @@ static status make_ring(step_queue *q) {
     return STATUS_OK;
 }
 
+/* With sums over NCCL a step must be recorded by all ranks or by none, and all must then queue what they recorded together. So the
+ * ranks of GPUs share the canvas, and with it record and forget in the same steps. That costs little where a batch is wide or
+ * tall as a whole, since all wait for the rank of the largest canvas; and there are fewer canvases to record. Whether steps
+ * are recorded has no part in it: that must not change the padding. */
+static bool ranks_share_canvas(const step_queue_spec *s) {
+    bool on_gpus = comm_size(s->c) > 1 && !device_is_host_accessible(s->dev);
+    return s->same_canvas || (on_gpus && s->cfg->DATALOADER_ASPECT_RATIO_GROUPING);
+}
+
 /* Sums of the ranks that go through host memory cannot be recorded. */
 static bool may_capture(const step_queue_spec *s) {
-    bool sums_can = comm_size(s->c) == 1 || strcmp(comm_backend_name(s->c), "nccl") == 0;
+    bool over_nccl = strcmp(comm_backend_name(s->c), "nccl") == 0;
+    bool sums_can = comm_size(s->c) == 1 || (over_nccl && ranks_share_canvas(s));
     return s->cfg->CUDA_GRAPH && !s->times && sums_can && device_can_capture(s->dev);
 }
 
@@ -85,6 +95,7 @@ static status prepare(step_queue *q) {
     const step_queue_spec *s = &q->spec;
     step_shape largest;
     q->behind = device_is_host_accessible(s->dev) ? 0 : MOST_BEHIND;
+    q->spec.same_canvas = ranks_share_canvas(s);
     q->captures = may_capture(s);
     RETURN_IF_ERROR(step_batch_largest(&largest, s->data->load, s->images));
     RETURN_IF_ERROR(train_graph_check(&s->model->spec, &largest));
@@ -128,6 +139,16 @@ void step_queue_free(step_queue *q) {
     free(q);
 }
 
+/* The host looks after the ranks while it waits: a peer that NCCL lost shows only so. */
+static void look_around(step_queue *q) {
+    comm_poll(q->spec.c);
+    nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
+static void wait_for(step_queue *q, device_event *event) {
+    while (!device_event_is_reached(q->spec.dev, event)) look_around(q);
+}
+
 /* Brings the batch on its way into the step's inputs; all ranks learn here if one of them failed, so that nobody waits for it. */
 static status take_batch(step_queue *q, train_graph **step, step_report *r, bool *is_mine_alone) {
     const step_queue_spec *spec = &q->spec;
@@ -150,6 +171,7 @@ static status take_batch(step_queue *q, train_graph **step, step_report *r, bool
     *is_mine_alone = got != STATUS_OK;
     RETURN_IF_ERROR(got);
     step_inputs *host;
+    while (!step_memory_is_free(&q->memory)) look_around(q);
     step_used used = step_batch_fill(&host, &q->memory, &batch, spec->data->set);
     double before = schedule_lr(spec->rates, r->iteration > 0 ? r->iteration - 1 : 0);
     r->lr = schedule_lr(spec->rates, r->iteration);
@@ -191,14 +213,6 @@ static status queue_or_launch(step_queue *q, train_graph *step) {
     }
     step->runs++;
     return STATUS_OK;
-}
-
-/* The host looks after the ranks while it waits: a peer that NCCL lost shows only so. */
-static void wait_for(step_queue *q, device_event *event) {
-    while (!device_event_is_reached(q->spec.dev, event)) {
-        comm_poll(q->spec.c);
-        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
-    }
 }
 
 status step_queue_run(step_queue *q, int64_t iteration, bool *is_mine_alone) {

@@ -23,7 +23,9 @@ typedef struct step_queue_spec {
     const schedule *rates;
     int images;              /* of this rank's share of a batch */
     int64_t first_iteration; /* of this process */
-    bool same_canvas;  /* the canvas is chosen from the global batch, so ranks do not change the padding */
+    bool
+        same_canvas; /* the canvas is chosen from the global batch, so ranks do not change the padding; always so on GPUs, where
+                          batches are grouped by their aspect ratio */
     bool trace_shapes; /* print the first step's tensors in order */
     bool times;        /* measure each op: steps are not queued as recordings */
 } step_queue_spec;
