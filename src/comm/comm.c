@@ -21,14 +21,25 @@ static status open_for_device(comm **out, comm *host, device *d) {
     return comm_staged_open(out, host, d);
 }
 
+/* MODEL.DEVICE "auto" may find a GPU for some ranks only; sums of one memory and the other are different collectives. */
+static status check_devices(comm *host, const device *d) {
+    bool on_cpu = device_is_host_accessible(d);
+    int32_t found[2] = {on_cpu, !on_cpu};
+    host->ops->max_i32(host, found, 2);
+    if (!found[0] || !found[1]) return STATUS_OK;
+    return error_set(STATUS_NO_DEVICE, "check the GPUs of every node, or use --device cpu",
+                     "some ranks compute on a GPU and others, as they find none, on the CPU (this one on %s)",
+                     device_get_name(d));
+}
+
 status comm_open(comm **out, const rank_env *env, device *d) {
     log_set_rank(env->rank);
     check_set_rank(env->rank);
     if (!env->launcher) return comm_single_open(out, env, d);
     RETURN_IF_ERROR(comm_mpi_host_open(out, env, d));
     comm *host = *out;
-    if (device_is_host_accessible(d) || env->size == 1) return STATUS_OK;
-    status s = open_for_device(out, host, d);
+    status s = check_devices(host, d);
+    if (s == STATUS_OK && !device_is_host_accessible(d) && env->size > 1) s = open_for_device(out, host, d);
     if (s != STATUS_OK) {
         comm_close(host);
         *out = NULL;

@@ -32,7 +32,7 @@ typedef struct comm_request {
 
 /* One process without a launcher: the single backend. Else starts MPI (once per process; after the loader's
  * fork) and makes MPI_Abort the abort hook of CHECK. `d` is the device whose memory the sums work on; it
- * outlives the comm. NO_DEVICE: MPI lacks threads, or counts other ranks than `env` (the launcher belongs to
+ * outlives the comm. NO_DEVICE: some ranks have a GPU and others not; MPI lacks threads, or counts other ranks than `env` (the launcher belongs to
  * another MPI). */
 status comm_open(comm **out, const rank_env *env, device *d);
 

@@ -290,14 +290,11 @@ status device_plugin_open(device **out, int card, int version) {
     int cards;
     RETURN_IF_ERROR(check_version(version));
     RETURN_IF_ERROR(cuda_count_cards(&cards));
-    if (card >= cards)
-        return error_set(STATUS_NO_DEVICE, "start one rank per GPU; CUDA_VISIBLE_DEVICES chooses the cards",
-                         "device cuda:%d: there are %d cards, numbered from 0", card, cards);
     cuda_device *c = calloc(1, sizeof *c);
     if (!c) return error_set(STATUS_OS, "free some memory", "no memory for the CUDA device");
     c->base.ops = &cuda_ops;
     c->base.kind = DEVICE_CUDA;
-    c->card = card;
+    c->card = card % cards;
     status s = name_card(c);
     if (s == STATUS_OK) s = make_streams(c);
     if (s != STATUS_OK) {

@@ -30,8 +30,8 @@ typedef enum device_stream_role {
     DEVICE_STREAM_COMM
 } device_stream_role;
 
-/* Opens "cpu", "cuda" (card 0) or "cuda:N" (card N of those CUDA_VISIBLE_DEVICES shows; a rank passes its
- * local rank). USAGE: unknown name. NO_DEVICE: no plug-in beside the program or in ../lib, or no such card.
+/* Opens "cpu", "cuda" (card 0) or "cuda:N" (card N of those CUDA_VISIBLE_DEVICES shows, counted
+ * on from 0 again behind the last: a rank passes its local rank, and its launcher may show it one card only). USAGE: unknown name. NO_DEVICE: no plug-in beside the program or in ../lib, or no such card.
  * Close with device_close when all its memory is freed. */
 status device_open(device **out, const char *name);
 void device_close(device *d);

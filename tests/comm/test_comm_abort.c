@@ -2,6 +2,7 @@
 #include "comm/comm.h"
 
 #include "base/check.h"
+#include "device/device_backend.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@ static int child(const char *mode) {
         device_close(cpu);
         return code;
     }
+    if (strcmp(mode, "devices") == 0) cpu->host_accessible = env.rank != 1; /* as if it had found a GPU */
     status opened = comm_open(&c, &env, cpu);
     if (opened != STATUS_OK) {
         rank_env_report_error(&env);
@@ -96,6 +98,15 @@ static void failed_check_ends_the_job(void **state) {
     check(two_ranks, "check", STATUS_INTERNAL, "internal error: deliberate");
 }
 
+/* Each rank says so, but the first that ends may take the other with it. */
+static void ranks_on_unlike_devices(void **state) {
+    (void)state;
+    char text[16384];
+    assert_int_equal(run(two_ranks, "devices", text, sizeof text), STATUS_NO_DEVICE);
+    if (!strstr(text, "some ranks compute on a GPU and others, as they find none, on the CPU"))
+        fail_msg("it said:\n%s", text);
+}
+
 /* A launcher of another MPI: each process would train alone. */
 static void launcher_that_mpi_does_not_know(void **state) {
     (void)state;
@@ -107,11 +118,9 @@ static void launcher_that_mpi_does_not_know(void **state) {
 int main(int argc, char **argv) {
     if (argc == 2) return child(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(failure_before_mpi),
-        cmocka_unit_test(failure_that_all_know),
-        cmocka_unit_test(failure_of_one_rank),
-        cmocka_unit_test(failed_check_ends_the_job),
-        cmocka_unit_test(launcher_that_mpi_does_not_know),
+        cmocka_unit_test(failure_before_mpi),      cmocka_unit_test(failure_that_all_know),
+        cmocka_unit_test(failure_of_one_rank),     cmocka_unit_test(failed_check_ends_the_job),
+        cmocka_unit_test(ranks_on_unlike_devices), cmocka_unit_test(launcher_that_mpi_does_not_know),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
