@@ -14,10 +14,16 @@ enum { N_STREAMS = 3, HOST = 3, MAX_PROBLEMS = 64, PROBLEM_SIZE = 512, MAX_WRAPP
 struct device_stream {
     struct fake_device *owner;
     int actor;
+    /* In the recording under way: whether it takes part; pieces of work it has; how many of them the compute stream waits for. */
+    bool takes_part;
+    int recorded, joined;
 };
 
 struct device_event {
     order_clock seen;
+    int recording; /* in which it was last recorded, counted from 1; 0: in none */
+    int place;     /* there: pieces of work before it on its stream */
+    device_stream *stream;
     bool timed, recorded, asked;
     double seconds;
 };
@@ -49,6 +55,7 @@ typedef struct fake_device {
     access_order order;
     double ticks; /* the time that timed events see: one millisecond for each piece of work */
     device_graph *recording;
+    int recordings;
     char **labels;
     size_t n_labels, labels_capacity;
     char problems[MAX_PROBLEMS][PROBLEM_SIZE], taken[PROBLEM_SIZE];
@@ -88,6 +95,52 @@ static void use(fake_device *f, int actor, const char *what, const void *memory,
              where.write.time == other.time && where.write.actor == other.actor ? "writes" : "reads",
              actor_names[other.actor], (size_t)(where.from - (uintptr_t)memory),
              (size_t)(where.to - (uintptr_t)memory));
+}
+
+/* ---- what CUDA refuses, or does not record, while a graph is recorded ------------------------------------------ */
+
+static void complain(fake_device *f, const char *what, const device_stream *stream) {
+    if (f->n_problems == MAX_PROBLEMS) return;
+    snprintf(f->problems[f->n_problems++], PROBLEM_SIZE, "%s%s%s", what, stream ? " " : "",
+             stream ? actor_names[stream->actor] : "");
+}
+
+static bool takes_part(const fake_device *f, const device_stream *stream) {
+    return f->recording && (stream->actor == DEVICE_STREAM_COMPUTE || stream->takes_part);
+}
+
+static void note_work(fake_device *f, device_stream *stream) {
+    if (f->recording && !takes_part(f, stream))
+        complain(f, "recording: work that takes no part in it", stream);
+    stream->recorded++;
+}
+
+static void note_record(fake_device *f, device_event *event, device_stream *stream) {
+    event->recording = f->recording ? f->recordings : 0;
+    event->stream = stream;
+    event->place = stream->recorded;
+    if (f->recording && !takes_part(f, stream))
+        complain(f, "recording: an event that takes no part in it", stream);
+}
+
+static void note_wait(fake_device *f, device_stream *stream, const device_event *event) {
+    int wanted = f->recording ? f->recordings : 0;
+    if (!event->stream || event->recording != wanted) {
+        if (f->recording && takes_part(f, stream))
+            complain(f, "recording: a wait for an event of outside", stream);
+        else if (event->stream && event->recording)
+            complain(f, "a wait for an event of a recording", stream);
+    }
+    if (!f->recording || event->recording != wanted) return;
+    stream->takes_part = true;
+    stream->recorded++;
+    if (stream->actor == DEVICE_STREAM_COMPUTE && event->stream->joined < event->place)
+        event->stream->joined = event->place;
+}
+
+static void note_question(fake_device *f, const device_event *event) {
+    if (f->recording) complain(f, "recording: the host asks for an event", NULL);
+    if (event->stream && event->recording) complain(f, "the host asks for an event of a recording", NULL);
 }
 
 /* What is queued comes after all the host has seen. */
@@ -191,6 +244,12 @@ static void queue(device *d, const work *w) {
     fake_device *f = (fake_device *)d;
     work copy = *w;
     device_graph *g = f->recording;
+    if (w->kind == WORK_RECORD)
+        note_record(f, w->event, w->stream);
+    else if (w->kind == WORK_WAIT)
+        note_wait(f, w->stream, w->event);
+    else
+        note_work(f, w->stream);
     if (!g) {
         run_work(f, &copy);
         return;
@@ -268,12 +327,14 @@ static void fake_synchronize(device *d, device_stream *stream) {
 }
 
 static void fake_event_synchronize(device *d, device_event *event) {
+    note_question((fake_device *)d, event);
     order_clock_join(&((fake_device *)d)->order.clocks[HOST], &event->seen);
 }
 
 /* Not yet when it is first asked, so that both answers are met. */
 static bool fake_event_is_reached(device *d, device_event *event) {
     if (event->recorded && !event->asked) {
+        note_question((fake_device *)d, event);
         event->asked = true;
         return false;
     }
@@ -282,7 +343,8 @@ static bool fake_event_is_reached(device *d, device_event *event) {
 }
 
 static double fake_event_milliseconds(device *d, device_event *from, device_event *to) {
-    (void)d;
+    note_question((fake_device *)d, from);
+    note_question((fake_device *)d, to);
     CHECK(from->timed && to->timed, "an event that is not timed is asked for its time");
     CHECK(from->recorded && to->recorded, "an event that was never recorded is asked for its time");
     return 1e3 * (to->seconds - from->seconds);
@@ -332,10 +394,18 @@ static void fake_capture_begin(device *d) {
     fake_device *f = (fake_device *)d;
     f->recording = calloc(1, sizeof *f->recording);
     CHECK(f->recording, "out of memory");
+    f->recordings++;
+    for (int i = 0; i < N_STREAMS; i++) {
+        f->streams[i].takes_part = false;
+        f->streams[i].recorded = f->streams[i].joined = 0;
+    }
 }
 
 static status fake_capture_end(device *d, device_graph **out) {
     fake_device *f = (fake_device *)d;
+    for (int i = 1; i < N_STREAMS; i++)
+        if (f->streams[i].takes_part && f->streams[i].joined < f->streams[i].recorded)
+            complain(f, "recording: it ends before the compute stream waits for the work", &f->streams[i]);
     *out = f->recording;
     f->recording = NULL;
     return STATUS_OK;
@@ -397,7 +467,7 @@ device *fake_device_open(void) {
     snprintf(f->base.name, sizeof f->base.name, "a GPU made of host memory");
     memory_ranges_init(&f->base.ranges);
     for (int i = 0; i < N_STREAMS; i++) {
-        f->streams[i] = (device_stream){f, i};
+        f->streams[i] = (device_stream){.owner = f, .actor = i};
         f->base.streams[i] = &f->streams[i];
     }
     return &f->base;

@@ -4,6 +4,9 @@
  * the queueing itself advance. An access that is not ordered behind the last write of the same bytes (or, for a write, behind
  * their last reads) would be a race on a GPU: it is recorded as a problem, even though it did no harm here.
  *
+ * A recording is checked as CUDA does: a stream takes part once it waits for an event recorded there, and must be joined; events of a
+ * recording and of outside do not meet. What CUDA would run at once instead of recording it is a problem too.
+ *
  * What it does not see: reads through addresses that are data (image_pack's table of pixels); call fake_device_access for them. */
 #ifndef FAKE_DEVICE_H
 #define FAKE_DEVICE_H

@@ -230,6 +230,40 @@ static void a_graph_runs_when_it_is_launched(void **state) {
     close_bench(&b);
 }
 
+static void streams_that_do_not_join_a_recording_are_found(void **state) {
+    (void)state;
+    bench b;
+    device_graph *graph;
+    open_bench(&b);
+    stage(&b, 1);
+    device_event_record(b.d, b.copied, b.copy);
+    device_capture_begin(b.d);
+    device_event_wait(b.d, NULL, b.copied);
+    expect_problem(&b, "recording: a wait for an event of outside", "on the compute stream");
+    device_fill(b.d, b.comm, b.y, 0, BYTES);
+    expect_problem(&b, "recording: work that takes no part in it", "on the comm stream");
+    device_event_record(b.d, b.computed, b.comm);
+    expect_problem(&b, "recording: an event that takes no part in it", "on the comm stream");
+    device_event_is_reached(b.d, b.copied);
+    expect_problem(&b, "recording: the host asks for an event", "");
+    device_event_record(b.d, b.computed, NULL);
+    device_event_wait(b.d, b.copy, b.computed);
+    device_fill(b.d, b.copy, b.x, 0, BYTES);
+    device_event_record(b.d, b.copied, b.copy);
+    device_fill(b.d, b.copy, b.x, 0, BYTES);
+    device_event_wait(b.d, NULL, b.copied);
+    assert_null(fake_device_take_problem(b.d));
+    assert_int_equal(device_capture_end(b.d, &graph), STATUS_OK);
+    expect_problem(&b, "recording: it ends before the compute stream waits for the work",
+                   "on the copy stream");
+    device_event_wait(b.d, NULL, b.copied);
+    expect_problem(&b, "a wait for an event of a recording", "on the compute stream");
+    device_event_synchronize(b.d, b.copied);
+    expect_problem(&b, "the host asks for an event of a recording", "");
+    device_graph_free(b.d, graph);
+    close_bench(&b);
+}
+
 static void timed_events_count_the_work_between(void **state) {
     (void)state;
     bench b;
@@ -257,6 +291,7 @@ int main(void) {
         cmocka_unit_test(missing_waits_around_a_sum_are_found),
         cmocka_unit_test(ranges_are_told_apart),
         cmocka_unit_test(a_graph_runs_when_it_is_launched),
+        cmocka_unit_test(streams_that_do_not_join_a_recording_are_found),
         cmocka_unit_test(timed_events_count_the_work_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
