@@ -205,6 +205,7 @@ static bool mpi_is_done(comm *c, comm_request request) {
 static void mpi_sum_f64(comm *c, double *values, size_t count) {
     comm_mpi *m = (comm_mpi *)c;
     size_t ranks = (size_t)c->env.size, block = GATHER_DOUBLES / ranks;
+    if (ranks == 1) return; /* it may be a GPU's memory */
     if (block == 0) block = 1;
     for (size_t at = 0; at < count; at += block) {
         size_t n = count - at < block ? count - at : block;

@@ -122,6 +122,14 @@ static void double_sums_have_equal_bits_everywhere(void **state) {
     free(values);
 }
 
+/* It may be that of a GPU. */
+static void one_rank_touches_no_memory(void **state) {
+    (void)state;
+    if (size > 1) return;
+    comm_allreduce_sum_f64(world, (double *)16, 3);
+    comm_wait(world, comm_start_sum(world, (float *)16, 3, COMM_F32));
+}
+
 static void small_collectives(void **state) {
     (void)state;
     int32_t numbers[3] = {rank, -rank, 7};
@@ -232,6 +240,7 @@ int main(void) {
         cmocka_unit_test(begun_sums_run_beside_other_collectives),
         cmocka_unit_test(sums_of_16_bits_are_rounded_once),
         cmocka_unit_test(double_sums_have_equal_bits_everywhere),
+        cmocka_unit_test(one_rank_touches_no_memory),
         cmocka_unit_test(small_collectives),
         cmocka_unit_test(bytes_are_gathered_in_rank_order),
         cmocka_unit_test(ranks_agree_on_the_first_failure),
