@@ -11,7 +11,9 @@ static const cli_option options[] = {
      .help = "cpu or cuda; default: the GPU where there is one",
      .choices = "cpu|cuda"},
     {.name = "deterministic",
-     .help = "choose the canvas from the batch of all ranks, so that their number changes no padding"},
+     .help =
+         "choose the canvas from the batch of all ranks, so that their number changes no padding; GPUs do so "
+         "wherever a batch is all wide or all tall"},
     {.name = "trace-shapes", .help = "print every op of a step with its shapes, in order"},
     {.name = "times", .help = "print the mean time of every op at the end"},
     {0},
