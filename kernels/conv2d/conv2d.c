@@ -8,6 +8,7 @@ static status check_attrs(const op_call *call) {
     if (p->stride < 1 || p->stride > CONV_MAX_STEP) return op_bad_attr(call, "stride", "1 to 32768");
     if (p->pad < 0 || p->pad > CONV_MAX_STEP) return op_bad_attr(call, "pad", "0 to 32768");
     if (p->dilation < 1 || p->dilation > CONV_MAX_STEP) return op_bad_attr(call, "dilation", "1 to 32768");
+    if (p->live_pixels < 0) return op_bad_attr(call, "live_pixels", "at least 0");
     return STATUS_OK;
 }
 
@@ -57,6 +58,7 @@ static const op_attr conv2d_attrs[] = {
     {.name = "pad", .type = ATTR_INT, .offset = offsetof(conv2d_params, pad), .fallback = 0},
     {.name = "dilation", .type = ATTR_INT, .offset = offsetof(conv2d_params, dilation), .fallback = 1},
     {.name = "relu", .type = ATTR_BOOL, .offset = offsetof(conv2d_params, relu)},
+    {.name = "live_pixels", .type = ATTR_INT, .offset = offsetof(conv2d_params, live_pixels), .fallback = 0},
     {.name = NULL},
 };
 
@@ -72,7 +74,38 @@ static const conv2d_params plain = {.stride = 1, .pad = 0, .dilation = 1},
                            dilated_half = {.stride = 2, .pad = 2, .dilation = 3},
                            scores = {.stride = 1, .dilation = 1, .f32_output = true};
 
+static const conv2d_params
+    all_live = {.stride = 1, .pad = 1, .dilation = 1, .live_pixels = 1000},
+    live_scores = {.stride = 1, .dilation = 1, .f32_output = true, .live_pixels = 30},
+    seven_live = {.stride = 1, .pad = 1, .dilation = 1, .relu = true, .live_pixels = 7},
+    six_live_half = {.stride = 2, .pad = 2, .dilation = 3, .relu = true, .live_pixels = 6};
+
 #define X(...) OP_IN(NORMAL, 0, 1, __VA_ARGS__)
+
+/* The residual keeps y at 0, where the ReLU stops all gradients, but for these pixels in each image. */
+static void open_pixels(const op_call *call, const int64_t *pixels, int n) {
+    tensor *residual = call->in[CONV2D_RESIDUAL];
+    int64_t size = residual->shape[1] * residual->shape[2], k = residual->shape[3];
+    for (int64_t i = 0; i < tensor_count(residual); i++) {
+        bool open = false;
+        for (int j = 0; j < n; j++) open = open || i / k % size == pixels[j];
+        if (!open) tensor_set(residual, i, -100);
+    }
+}
+
+/* Of a map of 6 x 5: a corner, and two that are neighbours. */
+static void open_few(const op_call *call) {
+    open_pixels(call, (int64_t[]){0, 16, 17}, 3);
+}
+
+static void open_none(const op_call *call) {
+    open_pixels(call, NULL, 0);
+}
+
+/* Of a map of 2 x 3: the middle of an edge and a corner. */
+static void open_two(const op_call *call) {
+    open_pixels(call, (int64_t[]){1, 5}, 2);
+}
 
 static const op_case conv2d_cases[] = {
     {.name = "odd_tails", .params = &same, .in = {X(2, 5, 7, 3), X(5, 3, 3, 3), X(5)}},
@@ -120,6 +153,36 @@ static const op_case conv2d_cases[] = {
      .in = {X(2, 5, 6, 16), X(24, 3, 3, 16), X(24), X(2, 3, 3, 24)}},
     {.name = "f32_scores", .params = &scores, .in = {X(2, 3, 5, 16), X(3, 1, 1, 16), X(3)}},
     {.name = "single_outputs", .params = &plain, .in = {X(9, 1, 1, 33), X(1, 1, 1, 33)}},
+    {.name = "few_live",
+     .params = &seven_live,
+     .in = {X(2, 6, 5, 6), X(9, 3, 3, 6), X(9), X(2, 6, 5, 9)},
+     .prepare = open_few},
+    {.name = "few_live_whole_vectors",
+     .params = &seven_live,
+     .in = {X(2, 6, 5, 16), OP_IN(NORMAL, 0, 0.3, 8, 3, 3, 16), X(8), X(2, 6, 5, 8)},
+     .prepare = open_few},
+    {.name = "few_live_of_some_rows",
+     .params = &seven_live,
+     .in = {X(4, 6, 5, 6), X(7, 3, 3, 6), X(7), X(4, 6, 5, 7)},
+     .prepare = open_few,
+     .valid_rows = 2,
+     .rows_inputs = 1u << CONV2D_X | 1u << CONV2D_RESIDUAL},
+    {.name = "few_live_stride_2_dilation_3",
+     .params = &six_live_half,
+     .in = {X(3, 5, 5, 3), X(4, 3, 2, 3), X(4), X(3, 2, 3, 4)},
+     .prepare = open_two},
+    {.name = "none_live",
+     .params = &seven_live,
+     .in = {X(1, 6, 5, 3), X(4, 3, 3, 3), X(4), X(1, 6, 5, 4)},
+     .prepare = open_none},
+    {.name = "all_live", .params = &all_live, .in = {X(2, 5, 7, 3), X(70, 3, 3, 3), X(70)}},
+    {.name = "all_live_without_images", .params = &all_live, .in = {X(0, 5, 7, 3), X(5, 3, 3, 3), X(5)}},
+    {.name = "all_live_without_rows",
+     .params = &all_live,
+     .in = {X(2, 2, 3, 3), X(5, 3, 3, 3), X(5)},
+     .valid_rows = -1},
+    {.name = "live_scores", .params = &live_scores, .in = {X(2, 3, 5, 16), X(3, 1, 1, 16), X(3)}},
+    {.name = "live_in_slices", .params = &all_live, .in = {X(1, 17, 13, 5), X(3, 1, 2, 5), X(3)}},
 };
 
 const op_def conv2d_op = {

@@ -1,5 +1,6 @@
-/* conv2d by tiles of sums (conv_tiles.cuh): plain arithmetic for every shape; what library plans are compared with. */
-#include "conv_tiles.cuh"
+/* conv2d by tiles of sums (conv_tiles.cuh): plain arithmetic for every shape; what library plans are compared with. Where few
+ * pixels of d_y are live, backward is that of conv2d_sparse.cuh. */
+#include "conv2d/conv2d_sparse.cuh"
 #include "elementwise.cuh"
 
 extern "C" {
@@ -54,6 +55,11 @@ void backward(const op_call *call) {
     const tensor *x = call->in[CONV2D_X], *g = call->d_out[0], *d_x = call->d_in[CONV2D_X];
     conv_shape v = shape_of(call);
     row_count rows = row_count_of(x);
+    if (p->live_pixels > 0) {
+        conv2d_sparse_backward(call, v);
+        residual_backward(call);
+        return;
+    }
     conv_tiles_receive(call, rows, v.ho * v.wo, v.k, g, p->relu ? call->out[0] : nullptr, CONV2D_BIAS);
     residual_backward(call);
     if (call->d_in[CONV2D_WEIGHT]) conv_tiles_weight_gradient(call, v, rows, x, g, CONV2D_WEIGHT);
@@ -65,6 +71,8 @@ void backward(const op_call *call) {
 size_t scratch_bytes(const op_call *call, bool backward_too) {
     if (!backward_too) return 0;
     conv_shape v = shape_of(call);
+    if (static_cast<const conv2d_params *>(call->params)->live_pixels > 0)
+        return conv2d_sparse_scratch(call, v);
     size_t bias = conv_tiles_receive_scratch(call, row_count_of(call->in[CONV2D_X]), v.ho * v.wo, v.k,
                                              CONV2D_BIAS),
            weight = call->d_in[CONV2D_WEIGHT] ? conv_tiles_weight_gradient_scratch(v) : 0;

@@ -24,6 +24,10 @@ typedef struct conv2d_params {
     int stride, pad, dilation; /* in pixels, the same on both axes */
     bool relu;
     bool f32_output; /* y is F32 also where x has 16 bits: for what decides on ties (scores) */
+    /* Backward: at most so many pixels of d_y (of all valid images) are not zero after the mask; 0: any number may be. A
+     * kernel may compute what follows from those only, with room for no more: a broken promise gives the right
+     * gradients or NaN, never wrong numbers. */
+    int live_pixels;
 } conv2d_params;
 
 enum { CONV2D_X, CONV2D_WEIGHT, CONV2D_BIAS, CONV2D_RESIDUAL };

@@ -9,62 +9,20 @@
  * stride. Those are the same for all pixels that agree in h and w modulo stride, so each of these classes has tiles of its own,
  * and no product with a zero that the stride put there is taken. */
 #include "conv_tiles.cuh"
+
+#include "conv_patches.cuh"
 #include "slice_sums.cuh"
-#include "tile_product.cuh"
 
 namespace {
 
 /* Pixels and elements of a filter; twice this and what padding adds stay below 2^31. */
 constexpr int64_t MOST = (int64_t)1 << 29;
-constexpr int OUTSIDE = -(1 << 30); /* a coordinate that no tap brings back into the picture */
 
 /* conv_shape for kernels, and how taps of one class follow each other in the transposed product. */
 struct conv_sizes {
     int h, w, c, ho, wo, k, r, s, stride, pad, dilation;
     int next_tap; /* taps r, r + next_tap, ... reach the same pixels of x */
     int next_row; /* and their pixels of y are so many rows apart */
-};
-
-/* Where a row of the tile fetches its patch (pixels of the picture before it, coordinates of the first tap), and the number of
- * the pixel it writes; negative: none. */
-struct tile_pixel {
-    int image, top, left, dest;
-};
-
-/* Patches of a picture [n,h,w,channels]: element k = (tap, channel) of the patch at a pixel. */
-template <class T> struct patches {
-    const T *data;
-    int h, w, channels, taps_across, tap_step, depth;
-    bool wide;
-
-    __device__ vector_of<T> fetch(const tile_pixel &at, int k) const {
-        vector_of<T> v = {};
-        if (k >= depth) return v;
-        int tap = (int)((unsigned)k / (unsigned)channels), channel = k - tap * channels;
-        int down = (int)((unsigned)tap / (unsigned)taps_across), across = tap - down * taps_across;
-        if (wide) {
-            const T *address = find(at, down, across);
-            return address ? fetch_vector(address + channel, 1, true) : v;
-        }
-#pragma unroll
-        for (int j = 0; j < vector_width<T>; j++) {
-            if (k + j >= depth) break;
-            const T *address = find(at, down, across);
-            if (address) v.v[j] = address[channel];
-            if (++channel < channels) continue;
-            channel = 0;
-            if (++across < taps_across) continue;
-            across = 0;
-            down++;
-        }
-        return v;
-    }
-
-    __device__ const T *find(const tile_pixel &at, int down, int across) const {
-        int y = at.top + down * tap_step, x = at.left + across * tap_step;
-        if (y < 0 || y >= h || x < 0 || x >= w) return nullptr;
-        return data + (int64_t)(at.image + y * w + x) * channels;
-    }
 };
 
 /* Rows of the tile are pixels, found in a table. */

@@ -4,7 +4,6 @@
 #include "image_pack/image_pack.h"
 #include "model/forward.h"
 #include "proposal_rois/proposal_rois.h"
-#include "select_class/select_class.h"
 #include "select_detections/select_detections.h"
 #include "sigmoid/sigmoid.h"
 
@@ -85,10 +84,9 @@ static void record_masks(const mask_rcnn *model, infer_graph *pass, tensor *cons
     const roi_spec *roi = &model->spec.roi;
     tape_scope(pass->t, "roi_heads.mask_pooler");
     tensor *pooled = forward_pool(pass->t, roi, &roi->mask_pooler, levels, pass->rois);
-    tensor *logits = mask_head_apply(&model->mask, &pass->g, pooled);
+    tensor *logits = mask_head_apply(&model->mask, &pass->g, pooled, pass->labels);
     tape_scope(pass->t, "roi_heads.mask_probabilities");
-    tensor *own = select_class(pass->t, logits, pass->labels, &(select_class_params){.size = 1});
-    pass->probs = sigmoid(pass->t, own);
+    pass->probs = sigmoid(pass->t, logits);
     tape_keep(pass->t, pass->probs);
 }
 

@@ -7,6 +7,7 @@
 #include "group_norm/group_norm.h"
 #include "sync_batch_norm/sync_batch_norm.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -53,6 +54,9 @@ void conv_layer_init(conv_layer *layer, param_store *store, const conv_layer_spe
     layer->f32_output = spec->f32_output;
     CHECK(!spec->f32_output || spec->norm.kind == NORM_NONE, "layer %s: a norm's input is an activation",
           spec->name);
+    layer->live_pixels = spec->live_pixels;
+    CHECK(!spec->live_pixels || spec->norm.kind == NORM_NONE, "layer %s: a norm gives every pixel a gradient",
+          spec->name);
     char name[2 * PARAM_NAME_SIZE];
     snprintf(name, sizeof name, "%s.weight", spec->name);
     layer->weight = param_store_add(
@@ -83,10 +87,18 @@ static tensor *batch_norm(const conv_layer *layer, graph *g, tensor *x, bool rel
     return sync_batch_norm(g->tape, inputs, &p);
 }
 
+/* Of the batch; as an image has no more pixels than x, also where per_image is any number. */
+static int live_pixels_of(int64_t per_image, const tensor *x) {
+    int64_t pixels = x->shape[1] * x->shape[2],
+            live = x->shape[0] * (per_image < pixels ? per_image : pixels);
+    return live < INT_MAX ? (int)live : 0;
+}
+
 tensor *conv_layer_apply(const conv_layer *layer, graph *g, tensor *x, tensor *residual) {
     tape_scope(g->tape, layer->name);
     conv2d_params p = {
         .stride = layer->stride, .pad = layer->pad, .dilation = 1, .f32_output = layer->f32_output};
+    if (g->training) p.live_pixels = live_pixels_of(layer->live_pixels, x);
     /* Without gradients a batch norm uses its running statistics: the frozen form. */
     bool frozen = layer->norm.kind == NORM_FROZEN ||
                   (!g->training && (layer->norm.kind == NORM_BATCH || layer->norm.kind == NORM_SYNC));

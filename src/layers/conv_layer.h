@@ -41,6 +41,7 @@ typedef struct conv_layer_spec {
     bool relu;
     bool f32_output; /* the result stays float32 where activations have 16 bits; without norm only */
     bool frozen;     /* no parameter is trained; batch norms become NORM_FROZEN */
+    int live_pixels; /* at most so many pixels of an image's result get a gradient; 0: any number may. Without norm only */
     weight_init init;
 } conv_layer_spec;
 
@@ -49,7 +50,7 @@ typedef struct conv_layer {
     int weight, bias; /* parameter indices; -1: none */
     int norm_weight, norm_bias, running_mean, running_var;
     norm_spec norm;
-    int stride, pad;
+    int stride, pad, live_pixels;
     bool relu, f32_output;
 } conv_layer;
 

@@ -1,6 +1,7 @@
 #include "layers/mask_head.h"
 
 #include "base/check.h"
+#include "class_logits/class_logits.h"
 #include "conv2d_transpose/conv2d_transpose.h"
 
 #include <stdio.h>
@@ -52,15 +53,14 @@ void mask_head_init(mask_head *head, param_store *store, const mask_head_spec *s
     conv_layer_init(&head->logits, store, &logits);
 }
 
-tensor *mask_head_apply(const mask_head *head, graph *g, tensor *pooled) {
+tensor *mask_head_apply(const mask_head *head, graph *g, tensor *pooled, tensor *labels) {
     tensor *x = pooled;
     for (int i = 0; i < head->n_convs; i++) x = conv_layer_apply(&head->convs[i], g, x, NULL);
     tape_scope(g->tape, "roi_heads.mask_predictor.conv5_mask");
     conv2d_transpose_params up = {.stride = 2, .pad = 0, .relu = true};
     x = conv2d_transpose(g->tape, x, graph_weight(g, head->upsample_weight),
                          graph_param(g, head->upsample_bias), &up);
-    conv_layer logits = head->logits;
-    logits.f32_output =
-        !g->training; /* pasting takes probabilities in float32; the loss reads 16 bits as well */
-    return conv_layer_apply(&logits, g, x, NULL);
+    tape_scope(g->tape, head->logits.name);
+    return class_logits(g->tape, (tensor *[]){x, graph_weight(g, head->logits.weight),
+                                              graph_param(g, head->logits.bias), labels});
 }

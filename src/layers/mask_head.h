@@ -1,5 +1,6 @@
 /* Mask head: n 3x3 convolutions with ReLU over the pooled RoI, a 2x2 stride-2 transposed convolution with ReLU, and a
- * 1x1 to one logit map per class (channel 0, the background, is never used). Names are torchvision's. */
+ * 1x1 to one logit map per class (channel 0, the background, is never used); only the map asked for is
+ * computed. Names are torchvision's. */
 #ifndef LAYERS_MASK_HEAD_H
 #define LAYERS_MASK_HEAD_H
 
@@ -24,7 +25,7 @@ typedef struct mask_head {
 
 void mask_head_init(mask_head *head, param_store *store, const mask_head_spec *spec);
 
-/* pooled [M,P,P,C] -> logits [M,2P,2P,K+1]. */
-tensor *mask_head_apply(const mask_head *head, graph *g, tensor *pooled);
+/* pooled [M,P,P,C], labels i32 [M] (1..K) -> logits [M,2P,2P] of each row's class, in float32. */
+tensor *mask_head_apply(const mask_head *head, graph *g, tensor *pooled, tensor *labels);
 
 #endif

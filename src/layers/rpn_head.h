@@ -9,7 +9,8 @@ typedef struct rpn_head {
     conv_layer conv, logits, deltas;
 } rpn_head;
 
-void rpn_head_init(rpn_head *head, param_store *store, int64_t channels, int anchors);
+/* `sampled`: anchors of an image that the losses take at most; no other place gets a gradient. */
+void rpn_head_init(rpn_head *head, param_store *store, int64_t channels, int anchors, int sampled);
 
 /* level [N,h,w,C] -> *logits [N,h,w,A], *deltas [N,h,w,4A]. */
 void rpn_head_apply(const rpn_head *head, graph *g, tensor *level, tensor **logits, tensor **deltas);

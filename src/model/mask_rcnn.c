@@ -38,7 +38,8 @@ status mask_rcnn_init(mask_rcnn *model, const mask_rcnn_spec *spec) {
     for (int i = 0; i < FPN_INPUTS; i++) neck.in_channels[i] = model->backbone.channels[i];
     fpn_init(&model->neck, &model->params, &neck);
     rpn_head_init(&model->rpn, &model->params, spec->fpn_channels,
-                  spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0]);
+                  spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0],
+                  spec->rpn.batch_size_per_image);
     box_head_spec box = {.channels = spec->fpn_channels,
                          .resolution = roi->box_pooler.resolution,
                          .fc_dim = roi->fc_dim,

@@ -143,13 +143,11 @@ static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targe
         step->t, (tensor *[]){targets->mask_rois, targets->mask_gt, in->gt_masks, in->mask_blob, in->info},
         &p);
     tape_scope(step->t, "roi_heads.mask_pooler");
-    tensor *logits =
-        mask_head_apply(&model->mask, &step->g,
-                        forward_pool(step->t, spec, &spec->mask_pooler, step->levels, targets->mask_rois));
+    tensor *pooled = forward_pool(step->t, spec, &spec->mask_pooler, step->levels, targets->mask_rois),
+           *logits = mask_head_apply(&model->mask, &step->g, pooled, targets->mask_labels);
     tape_scope(step->t, "roi_heads.loss_mask");
-    tensor *own = select_class(step->t, logits, targets->mask_labels, &(select_class_params){.size = 1});
     step->losses[LOSS_MASK] =
-        sigmoid_bce(step->t, (tensor *[]){own, wanted, NULL, counts[COUNT_ROIS_FG]},
+        sigmoid_bce(step->t, (tensor *[]){logits, wanted, NULL, counts[COUNT_ROIS_FG]},
                     &(sigmoid_bce_params){.normalizer = (double)side * side, .unweighted = true});
 }
 

@@ -1,6 +1,6 @@
 /* What the cases of the ops do not show of CUDA kernels: that image_pack's pixels are the CPU kernel's to the last bit, that
  * max_pool2d takes a NaN where the CPU does, that sync_batch_norm on two ranks is that of the whole batch, and its sums over
- * many tiles. */
+ * many tiles; that conv2d with few live pixels gives the gradients of all, or NaN. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include "autograd/tensor_compare.h"
 #include "base/philox.h"
 #include "comm/comm_backend.h"
+#include "conv2d/conv2d.h"
 #include "cuda/cuda_kernels.h"
 #include "image_pack/image_pack.h"
 #include "max_pool2d/max_pool2d.h"
@@ -274,12 +275,82 @@ static void sums_many_tiles(void **state) {
     check_near(sums[1][1], sums[0][1], 0, WIDE);
 }
 
+/* ---- conv2d with few live pixels ------------------------------------------------------------------------ */
+
+enum {
+    SPARSE_IMAGES = 2,
+    SPARSE_SIDE = 13,
+    SPARSE_PIXELS = SPARSE_IMAGES * SPARSE_SIDE * SPARSE_SIDE,
+    SPARSE_IN = 8,
+    SPARSE_OUT = 12,
+    SPARSE_LIVE = 5
+};
+
+typedef struct sparse_gradients {
+    float d_x[SPARSE_PIXELS * SPARSE_IN], d_weight[SPARSE_OUT * 9 * SPARSE_IN], d_bias[SPARSE_OUT];
+} sparse_gradients;
+
+/* Of a 3x3 convolution without ReLU, whose d_y is 0 but at n pixels, added to what is there. */
+static void sum_sparse(sparse_gradients *to, const op_kernel *kernel, const int *pixels, int n,
+                       int promised) {
+    static float x[SPARSE_PIXELS * SPARSE_IN], w[SPARSE_OUT * 9 * SPARSE_IN], b[SPARSE_OUT],
+        d_y[SPARSE_PIXELS * SPARSE_OUT];
+    const conv2d_params params = {.stride = 1, .pad = 1, .dilation = 1, .live_pixels = promised};
+    const int64_t in[4] = {SPARSE_IMAGES, SPARSE_SIDE, SPARSE_SIDE, SPARSE_IN},
+                  out[4] = {SPARSE_IMAGES, SPARSE_SIDE, SPARSE_SIDE, SPARSE_OUT},
+                  filters[4] = {SPARSE_OUT, 3, 3, SPARSE_IN}, biases = SPARSE_OUT;
+    philox_key key = {.seed = 12, .purpose = PHILOX_TEST};
+    philox_normals(x, &key, 0, SPARSE_PIXELS * SPARSE_IN);
+    philox_normals(w, &key, 1 << 20, SPARSE_OUT * 9 * SPARSE_IN);
+    memset(d_y, 0, sizeof d_y);
+    for (int i = 0; i < n; i++)
+        philox_normals(d_y + pixels[i] * SPARSE_OUT, &key, (uint64_t)(2 + i) << 20, SPARSE_OUT);
+    tensor map = tensor_make("x", DTYPE_F32, 4, in, x),
+           weight = tensor_make("weight", DTYPE_F32, 4, filters, w),
+           bias = tensor_make("bias", DTYPE_F32, 1, &biases, b), y = {0},
+           d_out = tensor_make("d_y", DTYPE_F32, 4, out, d_y),
+           d_map = tensor_make("d_x", DTYPE_F32, 4, in, to->d_x),
+           d_weight = tensor_make("d_weight", DTYPE_F32, 4, filters, to->d_weight),
+           d_bias = tensor_make("d_bias", DTYPE_F32, 1, &biases, to->d_bias);
+    op_call call = {.op = &conv2d_op,
+                    .params = &params,
+                    .in = {&map, &weight, &bias},
+                    .out = {&y},
+                    .d_in = {&d_map, &d_weight, &d_bias},
+                    .d_out = {&d_out},
+                    .accumulate = {true, true, true}};
+    assert_int_equal(op_infer(&call), STATUS_OK);
+    run_pass(&call, kernel, true);
+}
+
+/* Corners, neighbours, and both images, in more than one block of pixels. */
+static const int sparse_pixels[SPARSE_LIVE] = {0, 14, 15, 168, SPARSE_PIXELS - 1};
+
+static void leaves_out_dead_pixels(void **state) {
+    (void)state;
+    static sparse_gradients expected, got;
+    for (int i = 0; i < SPARSE_PIXELS * SPARSE_IN; i++) expected.d_x[i] = got.d_x[i] = (float)(i % 7);
+    sum_sparse(&expected, &conv2d_reference_f32, sparse_pixels, SPARSE_LIVE, SPARSE_LIVE);
+    sum_sparse(&got, cuda_kernels_find("conv2d")[0], sparse_pixels, SPARSE_LIVE, SPARSE_LIVE);
+    check_near(got.d_x, expected.d_x, 0, SPARSE_PIXELS * SPARSE_IN);
+    check_near(got.d_weight, expected.d_weight, 0, SPARSE_OUT * 9 * SPARSE_IN);
+    check_near(got.d_bias, expected.d_bias, 0, SPARSE_OUT);
+}
+
+static void more_live_pixels_give_nan(void **state) {
+    (void)state;
+    static sparse_gradients got;
+    sum_sparse(&got, cuda_kernels_find("conv2d")[0], sparse_pixels, SPARSE_LIVE, SPARSE_LIVE - 1);
+    for (int i = 0; i < SPARSE_OUT * 9 * SPARSE_IN; i++) assert_true(isnan(got.d_weight[i]));
+    for (int i = 0; i < SPARSE_OUT; i++) assert_true(isnan(got.d_bias[i]));
+    for (int i = 0; i < SPARSE_IN; i++) assert_true(isnan(got.d_x[(SPARSE_PIXELS - 1) * SPARSE_IN + i]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(packs_to_the_last_bit),
-        cmocka_unit_test(pools_nan),
-        cmocka_unit_test(normalises_over_two_ranks),
-        cmocka_unit_test(sums_many_tiles),
+        cmocka_unit_test(packs_to_the_last_bit),     cmocka_unit_test(pools_nan),
+        cmocka_unit_test(normalises_over_two_ranks), cmocka_unit_test(sums_many_tiles),
+        cmocka_unit_test(leaves_out_dead_pixels),    cmocka_unit_test(more_live_pixels_give_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

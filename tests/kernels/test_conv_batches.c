@@ -9,15 +9,15 @@
 
 /* From far below to far above the size from which 3x3 convolutions go another way. */
 static const conv_run_size sizes[] = {
-    {5, 7, 9, 32, 48, 3, 3, {1, 1, 1, true, false}, true, true},
-    {5, 10, 12, 32, 48, 3, 3, {1, 1, 1, true, false}, true, true},
-    {5, 14, 14, 32, 32, 3, 3, {1, 1, 1, true, false}, true, false},
-    {5, 19, 15, 64, 32, 3, 3, {1, 1, 1, true, false}, true, true},
-    {5, 21, 23, 32, 48, 3, 3, {1, 1, 1, true, false}, true, true},
-    {5, 16, 12, 16, 24, 3, 3, {2, 1, 1, true, false}, true, false},
-    {5, 20, 26, 3, 24, 7, 7, {2, 3, 1, true, false}, true, false},
-    {5, 1, 1, 40, 50, 1, 1, {1, 0, 1, true, false}, true, true},
-    {5, 13, 11, 40, 50, 1, 1, {1, 0, 1, true, false}, true, true},
+    {5, 7, 9, 32, 48, 3, 3, {1, 1, 1, true, false, 0}, true, true},
+    {5, 10, 12, 32, 48, 3, 3, {1, 1, 1, true, false, 0}, true, true},
+    {5, 14, 14, 32, 32, 3, 3, {1, 1, 1, true, false, 0}, true, false},
+    {5, 19, 15, 64, 32, 3, 3, {1, 1, 1, true, false, 0}, true, true},
+    {5, 21, 23, 32, 48, 3, 3, {1, 1, 1, true, false, 0}, true, true},
+    {5, 16, 12, 16, 24, 3, 3, {2, 1, 1, true, false, 0}, true, false},
+    {5, 20, 26, 3, 24, 7, 7, {2, 3, 1, true, false, 0}, true, false},
+    {5, 1, 1, 40, 50, 1, 1, {1, 0, 1, true, false, 0}, true, true},
+    {5, 13, 11, 40, 50, 1, 1, {1, 0, 1, true, false, 0}, true, true},
 };
 
 /* The images of `t`, from `first`, go into or are compared with all of `part`. */

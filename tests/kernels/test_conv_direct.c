@@ -11,21 +11,21 @@
 #include <cmocka.h>
 
 static const conv_run_size sizes[] = {
-    {2, 33, 29, 20, 37, 3, 3, {1, 1, 1, true, false}, true, true}, /* several tiles and slices, two images */
-    {40, 7, 7, 24, 30, 3, 3, {1, 1, 1, true, false}, true, false}, /* slices that span images */
-    {1, 64, 80, 3, 24, 7, 7, {2, 3, 1, true, false}, true, false}, /* patches are copied */
-    {1, 41, 57, 18, 20, 3, 3, {2, 1, 1, false, false}, true, false},  /* classes of the transpose */
-    {1, 40, 44, 8, 12, 1, 1, {2, 0, 1, false, false}, false, false},  /* classes without taps */
-    {1, 30, 37, 8, 9, 3, 2, {1, 2, 3, true, false}, true, true},      /* dilated */
-    {3, 1, 1, 2500, 1700, 1, 1, {1, 0, 1, true, false}, true, false}, /* weights packed in groups of panels */
-    {1, 5, 6, 2100, 20, 1, 1, {1, 0, 1, false, false}, true, false},  /* gradient in groups of columns */
-    {1, 1, 1, 12, 15, 40, 41, {1, 39, 1, false, false}, true, false}, /* far more taps than pixels */
-    {2, 19, 27, 48, 32, 3, 3, {1, 1, 1, true, false}, true, true},    /* Winograd, odd sizes */
-    {1, 24, 21, 32, 80, 3, 3, {1, 0, 1, false, false}, false, false}, /* without padding */
-    {9, 7, 8, 64, 112, 3, 3, {1, 2, 1, true, false}, true, false},    /* with more than usual */
-    {1, 1, 400, 32, 32, 3, 3, {1, 1, 1, false, false}, true, false},  /* one row */
-    {1, 300, 1, 5, 4, 1, 1, {1, 0, 1, false, false}, true, false},    /* one column */
-    {2, 9, 8, 70, 50, 5, 1, {3, 2, 2, true, false}, true, false},     /* flat kernel with everything */
+    {2, 33, 29, 20, 37, 3, 3, {1, 1, 1, true, false, 0}, true, true},    /* tiles, slices, two images */
+    {40, 7, 7, 24, 30, 3, 3, {1, 1, 1, true, false, 0}, true, false},    /* slices that span images */
+    {1, 64, 80, 3, 24, 7, 7, {2, 3, 1, true, false, 0}, true, false},    /* patches are copied */
+    {1, 41, 57, 18, 20, 3, 3, {2, 1, 1, false, false, 0}, true, false},  /* classes of the transpose */
+    {1, 40, 44, 8, 12, 1, 1, {2, 0, 1, false, false, 0}, false, false},  /* classes without taps */
+    {1, 30, 37, 8, 9, 3, 2, {1, 2, 3, true, false, 0}, true, true},      /* dilated */
+    {3, 1, 1, 2500, 1700, 1, 1, {1, 0, 1, true, false, 0}, true, false}, /* weights in groups of panels */
+    {1, 5, 6, 2100, 20, 1, 1, {1, 0, 1, false, false, 0}, true, false},  /* gradient in groups of columns */
+    {1, 1, 1, 12, 15, 40, 41, {1, 39, 1, false, false, 0}, true, false}, /* far more taps than pixels */
+    {2, 19, 27, 48, 32, 3, 3, {1, 1, 1, true, false, 0}, true, true},    /* Winograd, odd sizes */
+    {1, 24, 21, 32, 80, 3, 3, {1, 0, 1, false, false, 0}, false, false}, /* without padding */
+    {9, 7, 8, 64, 112, 3, 3, {1, 2, 1, true, false, 0}, true, false},    /* with more than usual */
+    {1, 1, 400, 32, 32, 3, 3, {1, 1, 1, false, false, 0}, true, false},  /* one row */
+    {1, 300, 1, 5, 4, 1, 1, {1, 0, 1, false, false, 0}, true, false},    /* one column */
+    {2, 9, 8, 70, 50, 5, 1, {3, 2, 2, true, false, 0}, true, false},     /* flat kernel with everything */
 };
 
 static void assert_close(const tensor *actual, const tensor *expected, const char *what, int size,
@@ -97,9 +97,9 @@ static void compare_valid(const conv_run_size *size, int32_t valid) {
 
 static void test_valid_images(void **state) {
     (void)state;
-    const conv_run_size direct = {40, 5, 5, 12, 20, 3, 3, {1, 1, 1, true, false}, true, false};
-    const conv_run_size fast = {40, 5, 5, 32, 48, 3, 3, {1, 1, 1, true, false}, true, false};
-    const conv_run_size strided = {40, 6, 9, 10, 12, 3, 3, {2, 1, 1, false, false}, true, false};
+    const conv_run_size direct = {40, 5, 5, 12, 20, 3, 3, {1, 1, 1, true, false, 0}, true, false};
+    const conv_run_size fast = {40, 5, 5, 32, 48, 3, 3, {1, 1, 1, true, false, 0}, true, false};
+    const conv_run_size strided = {40, 6, 9, 10, 12, 3, 3, {2, 1, 1, false, false, 0}, true, false};
     const int32_t valid[] = {0, 1, 3, 17, 39};
     for (int i = 0; i < 5; i++) {
         compare_valid(&direct, valid[i]);

@@ -9,10 +9,10 @@
 #include <math.h>
 #include <cmocka.h>
 
-static const conv_run_size head = {2, 20, 31, 24, 30, 3, 3, {1, 1, 1, true, false}, true, true};
-static const conv_run_size wide = {2, 21, 30, 32, 48, 3, 3, {1, 1, 1, true, false}, true, true};
-static const conv_run_size strided = {1, 33, 30, 10, 12, 3, 3, {2, 1, 1, false, false}, true, false};
-static const conv_run_size pointwise = {1, 40, 50, 16, 3, 1, 1, {1, 0, 1, false, false}, true, false};
+static const conv_run_size head = {2, 20, 31, 24, 30, 3, 3, {1, 1, 1, true, false, 0}, true, true};
+static const conv_run_size wide = {2, 21, 30, 32, 48, 3, 3, {1, 1, 1, true, false, 0}, true, true};
+static const conv_run_size strided = {1, 33, 30, 10, 12, 3, 3, {2, 1, 1, false, false, 0}, true, false};
+static const conv_run_size pointwise = {1, 40, 50, 16, 3, 1, 1, {1, 0, 1, false, false, 0}, true, false};
 
 /* Keeps every `every`-th pixel, from the last one backwards; 0: none. */
 static void thin_out(conv_run *run, int64_t every) {

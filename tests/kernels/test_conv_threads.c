@@ -7,12 +7,12 @@
 #include <cmocka.h>
 
 static const conv_run_size sizes[] = {
-    {1, 50, 62, 40, 70, 3, 3, {1, 1, 1, true, false}, true, true},
-    {1, 50, 62, 64, 112, 3, 3, {1, 1, 1, true, false}, true, true},
-    {30, 7, 7, 20, 33, 3, 3, {1, 1, 1, true, false}, true, false},
-    {1, 61, 43, 16, 24, 3, 3, {2, 1, 1, true, false}, true, false},
-    {1, 64, 80, 3, 24, 7, 7, {2, 3, 1, true, false}, true, false},
-    {1, 40, 40, 64, 100, 1, 1, {1, 0, 1, true, false}, true, true},
+    {1, 50, 62, 40, 70, 3, 3, {1, 1, 1, true, false, 0}, true, true},
+    {1, 50, 62, 64, 112, 3, 3, {1, 1, 1, true, false, 0}, true, true},
+    {30, 7, 7, 20, 33, 3, 3, {1, 1, 1, true, false, 0}, true, false},
+    {1, 61, 43, 16, 24, 3, 3, {2, 1, 1, true, false, 0}, true, false},
+    {1, 64, 80, 3, 24, 7, 7, {2, 3, 1, true, false, 0}, true, false},
+    {1, 40, 40, 64, 100, 1, 1, {1, 0, 1, true, false, 0}, true, true},
 };
 
 static void run_both(conv_run *run, int threads, int64_t every) {
