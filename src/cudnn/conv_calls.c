@@ -97,13 +97,19 @@ static bool fits_31_bits(const conv_desc *d) {
     return true;
 }
 
+/* Few pixels of the gradient count, and the op's own kernel takes only those. */
+static bool is_sparse(const op_call *call, conv_part part) {
+    return part != CONV_OF_OUTPUT && conv_op_of(call) == CONV_OP_CONV &&
+           ((const conv2d_params *)call->params)->live_pixels > 0;
+}
+
 bool conv_call_describe(conv_desc *d, const op_call *call, conv_part part, dtype storage) {
     enum { X, WEIGHT };
     bool widens;
     if (storage == DTYPE_F64 || !describe_geometry(d, &widens, call, part)) return false;
     d->storage = d->output = storage;
     d->tf32 = storage == DTYPE_F32 && call->tf32;
-    if (!fits_31_bits(d)) return false;
+    if (!fits_31_bits(d) || is_sparse(call, part)) return false;
     widens = widens && dtype_is_half(storage);
     if (widens && !conv_desc_is_product(d)) return false;
     if (part == CONV_OF_OUTPUT) {

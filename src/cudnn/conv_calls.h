@@ -15,7 +15,8 @@ typedef enum conv_part { CONV_OF_OUTPUT, CONV_OF_D_X, CONV_OF_D_WEIGHT } conv_pa
 /* Describes that part of a call of conv2d, conv2d_transpose or linear with activations in `storage`, with everything that the
  * call wants fused to it: what adds to a gradient is an addend, also of a weight's where it is a product of matrices, which
  * then also has the type of the gradient buffer. linear is a 1x1 convolution of images of one pixel. False: not for a library
- * (another op, nothing to compute, F32 results of 16-bit operands that are no product of matrices, sizes beyond 31 bits). */
+ * (another op, nothing to compute, F32 results of 16-bit operands that are no product of matrices, sizes beyond 31 bits, gradients
+ * of few live pixels). */
 bool conv_call_describe(conv_desc *d, const op_call *call, conv_part part, dtype storage);
 
 /* Without what is fused to it. */
