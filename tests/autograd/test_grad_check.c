@@ -132,7 +132,8 @@ static status scale_infer(op_call *call) {
     return STATUS_OK;
 }
 
-static const op_kernel kernel = {"scale", scale_forward, scale_backward, scale_scratch};
+static const op_kernel kernel = {
+    .name = "scale", .forward = scale_forward, .backward = scale_backward, .scratch_bytes = scale_scratch};
 
 static const op_case cases[] = {
     {.name = "rows", .in = {OP_IN(NORMAL, 0, 1, 5, 3), OP_IN(CONSTANT, 2, 0, 1)}, .valid_rows = 3},
