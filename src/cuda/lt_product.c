@@ -41,6 +41,18 @@ static bool describe(lt_product *p, const lt_desc *d) {
            make_layout(&p->d, p->api, d->output, d->m, d->n);
 }
 
+/* What is promised of all four matrices; unasked, cublasLt takes it that they begin at multiples of 256 bytes. */
+static bool set_alignment(const lt_product *p, cublasLtMatmulPreference_t preference) {
+    static const cublasLtMatmulPreferenceAttributes_t names[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    uint32_t bytes = LT_ALIGNMENT;
+    for (int i = 0; i < 4; i++)
+        if (p->api->preference_set(preference, names[i], &bytes, sizeof bytes) != CUBLAS_STATUS_SUCCESS)
+            return false;
+    return true;
+}
+
 static void find_algorithms(lt_product *p, cublasLtHandle_t handle) {
     cublasLtMatmulPreference_t preference = NULL;
     size_t workspace = p->workspace;
@@ -50,6 +62,7 @@ static void find_algorithms(lt_product *p, cublasLtHandle_t handle) {
                                sizeof workspace) != CUBLAS_STATUS_SUCCESS ||
         p->api->preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
                                sizeof reductions) != CUBLAS_STATUS_SUCCESS ||
+        !set_alignment(p, preference) ||
         p->api->heuristic(handle, p->desc, p->b, p->a, p->d, p->d, preference, LT_ALGORITHMS, p->algorithms,
                           &p->n_algorithms) != CUBLAS_STATUS_SUCCESS)
         p->n_algorithms = 0;

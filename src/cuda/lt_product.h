@@ -23,7 +23,8 @@ typedef struct lt_operands {
     void *d; /* may be the addend */
 } lt_operands;
 
-enum { LT_ALGORITHMS = 8, LT_WORKSPACE = 32 << 20 };
+/* LT_ALIGNMENT: bytes; all operands and the workspace begin at multiples of it. */
+enum { LT_ALGORITHMS = 8, LT_WORKSPACE = 32 << 20, LT_ALIGNMENT = 16 };
 
 typedef struct lt_product {
     const lt_api *api;

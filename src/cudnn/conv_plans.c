@@ -179,7 +179,11 @@ static bool make_plan(conv_plan *plan, const cudnn_target *target, descriptor co
         return false;
     bool made = api->descriptor_set(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config) == CUDNN_STATUS_SUCCESS;
-    if (made && !target->handle)
+    cudnnHandle_t handle = target->handle;
+    if (made && handle) /* a plan is finalized for one or the other */
+        made = api->descriptor_set(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
+                                   &handle) == CUDNN_STATUS_SUCCESS;
+    else if (made)
         made = api->descriptor_set(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
                                    CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &target->device) == CUDNN_STATUS_SUCCESS;
     return made && api->descriptor_finalize(plan->plan) == CUDNN_STATUS_SUCCESS && read_workspace(api, plan);

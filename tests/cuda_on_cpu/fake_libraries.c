@@ -128,6 +128,8 @@ static cudnnStatus_t descriptor_finalize(cudnnBackendDescriptor_t descriptor) {
     if (d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)
         d->of = part(d, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
     if (d->type != CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) return CUDNN_STATUS_SUCCESS;
+    if (!find(d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE) && !find(d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP))
+        return CUDNN_STATUS_BAD_PARAM;
     const attribute *json = find(d, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
     if (!json) {
         d->of = part(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->of;
@@ -387,6 +389,10 @@ typedef struct fake_layout {
     int64_t rows, columns, leading;
 } fake_layout;
 
+typedef struct fake_preference {
+    uint32_t alignment[4]; /* of a, b, c, d */
+} fake_preference;
+
 static void *new_object(size_t bytes) {
     void *made = calloc(1, bytes);
     CHECK(made, "out of memory");
@@ -442,7 +448,9 @@ static cublasStatus_t layout_destroy(cublasLtMatrixLayout_t layout) {
     return free_object(layout);
 }
 static cublasStatus_t preference_create(cublasLtMatmulPreference_t *out) {
-    *out = new_object(1);
+    fake_preference *p = new_object(sizeof *p);
+    for (int i = 0; i < 4; i++) p->alignment[i] = 256;
+    *out = (cublasLtMatmulPreference_t)p;
     return CUBLAS_STATUS_SUCCESS;
 }
 static cublasStatus_t preference_destroy(cublasLtMatmulPreference_t preference) {
@@ -451,9 +459,13 @@ static cublasStatus_t preference_destroy(cublasLtMatmulPreference_t preference) 
 static cublasStatus_t preference_set(cublasLtMatmulPreference_t preference,
                                      cublasLtMatmulPreferenceAttributes_t name, const void *value,
                                      size_t bytes) {
-    (void)preference;
     size_t size = name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? sizeof(uint64_t) : sizeof(uint32_t);
-    return value && bytes == size ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    if (!value || bytes != size) return CUBLAS_STATUS_INVALID_VALUE;
+    if (name >= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES &&
+        name <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES)
+        memcpy(((fake_preference *)preference)->alignment + name - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+               value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
 }
 
 /* Whether the sizes fit: op(a) op(b) = d, and c is like d. */
@@ -474,6 +486,8 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
         !fits((fake_matmul *)desc, (fake_layout *)a, (fake_layout *)b, (fake_layout *)c, (fake_layout *)d))
         return CUBLAS_STATUS_INVALID_VALUE;
     memset(results, 0, 2 * sizeof *results);
+    for (int i = 0; i < 8; i++) /* both algorithms stand on what was promised */
+        results[i / 4].algo.data[i % 4] = ((fake_preference *)preference)->alignment[i % 4];
     *got = 2;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -493,6 +507,9 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                       *lc = (fake_layout *)c_layout, *ld = (fake_layout *)d_layout;
     (void)stream;
     if (!handle || !algorithm || !fits(m, la, lb, lc, ld)) return CUBLAS_STATUS_INVALID_VALUE;
+    const void *matrices[] = {a, b, c, d};
+    for (int i = 0; i < 4; i++)
+        if ((uintptr_t)matrices[i] % algorithm->data[i]) return CUBLAS_STATUS_INVALID_VALUE;
     memset(workspace, 0xFF, workspace_bytes);
     bool has_bias = m->epilogue == CUBLASLT_EPILOGUE_BIAS || m->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS,
          has_relu = m->epilogue == CUBLASLT_EPILOGUE_RELU || m->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
