@@ -1,5 +1,6 @@
 #include "add/add.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status add_infer(op_call *call) {
@@ -25,6 +26,10 @@ static const op_case add_cases[] = {
     {.name = "empty", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 0, 4), OP_IN(NORMAL, 0, 1, 0, 4)}},
 };
 
+static void add_cost(op_cost *cost, const op_call *call, bool backward) {
+    cost->flops = backward ? 0 : op_cost_elements(call->out[0]);
+}
+
 const op_def add_op = {
     .name = "add",
     .n_inputs = 2,
@@ -39,6 +44,7 @@ const op_def add_op = {
     .params_size = sizeof(add_params),
     .attrs = add_attrs,
     .infer = add_infer,
+    .cost = add_cost,
     .reference_f32 = &add_reference_f32,
     .reference_f64 = &add_reference_f64,
     .cpu = &add_tiled,

@@ -1,5 +1,6 @@
 #include "box_decode/box_decode.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status box_decode_infer(op_call *call) {
@@ -45,6 +46,11 @@ static const op_case box_decode_cases[] = {
     {.name = "no_boxes", .params = &unit, .in = {OP_IN(NORMAL, 0, 1, 0, 4), OP_IN(UNIFORM, 0, 500, 0, 4)}},
 };
 
+static void box_decode_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    cost->flops = 20 * (double)call->out[0]->shape[0];
+}
+
 const op_def box_decode_op = {
     .name = "box_decode",
     .n_inputs = 2,
@@ -56,6 +62,7 @@ const op_def box_decode_op = {
     .params_size = sizeof(box_decode_params),
     .attrs = box_decode_attrs,
     .infer = box_decode_infer,
+    .cost = box_decode_cost,
     .reference_f32 = &box_decode_reference_f32,
     .reference_f64 = &box_decode_reference_f64,
     .cpu = &box_decode_reference_f32,

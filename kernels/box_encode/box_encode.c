@@ -1,5 +1,6 @@
 #include "box_encode/box_encode.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status box_encode_infer(op_call *call) {
@@ -61,6 +62,11 @@ static const op_case box_encode_cases[] = {
      .in = {OP_IN(UNIFORM, 0, 500, 0, 4), OP_IN(UNIFORM, 0, 500, 0, 4)}},
 };
 
+static void box_encode_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    cost->flops = 20 * (double)call->out[0]->shape[0];
+}
+
 const op_def box_encode_op = {
     .name = "box_encode",
     .n_inputs = 2,
@@ -72,6 +78,7 @@ const op_def box_encode_op = {
     .params_size = sizeof(box_encode_params),
     .attrs = box_encode_attrs,
     .infer = box_encode_infer,
+    .cost = box_encode_cost,
     .reference_f32 = &box_encode_reference_f32,
     .reference_f64 = &box_encode_reference_f64,
     .cpu = &box_encode_reference_f32,

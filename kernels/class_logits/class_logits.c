@@ -1,5 +1,6 @@
 #include "class_logits/class_logits.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status class_logits_infer(op_call *call) {
@@ -43,6 +44,10 @@ static const op_case class_logits_cases[] = {
     {.name = "no_rows", .in = {X(0, 3, 4, 8), X(4, 1, 1, 8), X(4), LABELS(4, 0)}},
 };
 
+static void class_logits_cost(op_cost *cost, const op_call *call, bool backward) {
+    cost->flops = op_cost_of_product(call, backward, 2 * op_cost_elements(call->in[CLASS_LOGITS_X]));
+}
+
 const op_def class_logits_op = {
     .name = "class_logits",
     .n_inputs = 4,
@@ -56,6 +61,7 @@ const op_def class_logits_op = {
     .shares_gradient = -1,
     .infer = class_logits_infer,
     .validate = class_logits_validate,
+    .cost = class_logits_cost,
     .reference_f32 = &class_logits_reference_f32,
     .reference_f64 = &class_logits_reference_f64,
     .cpu = &class_logits_threaded,

@@ -1,5 +1,6 @@
 #include "conv2d/conv2d.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "conv_shape.h"
 
@@ -185,6 +186,15 @@ static const op_case conv2d_cases[] = {
     {.name = "live_in_slices", .params = &all_live, .in = {X(1, 17, 13, 5), X(3, 1, 2, 5), X(3)}},
 };
 
+static void conv2d_cost(op_cost *cost, const op_call *call, bool backward) {
+    const conv2d_params *p = call->params;
+    double weight = op_cost_elements(call->in[CONV2D_WEIGHT]),
+           outputs = (double)call->in[CONV2D_WEIGHT]->shape[0];
+    double pixels = outputs > 0 ? op_cost_elements(call->out[0]) / outputs : 0;
+    if (backward && p->live_pixels && p->live_pixels < pixels) pixels = p->live_pixels;
+    cost->flops = op_cost_of_product(call, backward, 2 * weight * pixels);
+}
+
 const op_def conv2d_op = {
     .name = "conv2d",
     .n_inputs = 4,
@@ -202,6 +212,7 @@ const op_def conv2d_op = {
     .params_size = sizeof(conv2d_params),
     .attrs = conv2d_attrs,
     .infer = conv2d_infer,
+    .cost = conv2d_cost,
     .reference_f32 = &conv2d_reference_f32,
     .reference_f64 = &conv2d_reference_f64,
     .cpu = &conv2d_direct,

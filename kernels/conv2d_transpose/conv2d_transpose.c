@@ -1,5 +1,6 @@
 #include "conv2d_transpose/conv2d_transpose.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "conv_shape.h"
 
@@ -69,6 +70,13 @@ static const op_case conv2d_transpose_cases[] = {
     {.name = "one_element", .params = &plain, .in = {X(1, 1, 1, 1), X(1, 1, 1, 1), X(1)}},
 };
 
+static void conv2d_transpose_cost(op_cost *cost, const op_call *call, bool backward) {
+    const tensor *weight = call->in[CONV2D_TRANSPOSE_WEIGHT];
+    double taps = (double)(weight->shape[1] * weight->shape[2] * weight->shape[3]);
+    cost->flops =
+        op_cost_of_product(call, backward, 2 * taps * op_cost_elements(call->in[CONV2D_TRANSPOSE_X]));
+}
+
 const op_def conv2d_transpose_op = {
     .name = "conv2d_transpose",
     .n_inputs = 3,
@@ -86,6 +94,7 @@ const op_def conv2d_transpose_op = {
     .params_size = sizeof(conv2d_transpose_params),
     .attrs = conv2d_transpose_attrs,
     .infer = conv2d_transpose_infer,
+    .cost = conv2d_transpose_cost,
     .reference_f32 = &conv2d_transpose_reference_f32,
     .reference_f64 = &conv2d_transpose_reference_f64,
     .cpu = &conv2d_transpose_direct,

@@ -1,5 +1,6 @@
 #include "fold_frozen_norm/fold_frozen_norm.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status fold_frozen_norm_infer(op_call *call) {
@@ -39,6 +40,11 @@ static const op_case fold_frozen_norm_cases[] = {
      .in = {X(300, 1, 1, 5), X(300), X(300), X(300), VARIANCE(0.1, 300)}},
 };
 
+static void fold_frozen_norm_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    cost->flops = op_cost_elements(call->in[FOLD_WEIGHT]);
+}
+
 const op_def fold_frozen_norm_op = {
     .name = "fold_frozen_norm",
     .n_inputs = 5,
@@ -53,6 +59,7 @@ const op_def fold_frozen_norm_op = {
     .params_size = sizeof(fold_frozen_norm_params),
     .attrs = fold_frozen_norm_attrs,
     .infer = fold_frozen_norm_infer,
+    .cost = fold_frozen_norm_cost,
     .reference_f32 = &fold_frozen_norm_reference_f32,
     .reference_f64 = &fold_frozen_norm_reference_f64,
     .cpu = &fold_frozen_norm_reference_f32,

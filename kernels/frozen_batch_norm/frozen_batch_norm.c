@@ -1,5 +1,6 @@
 #include "frozen_batch_norm/frozen_batch_norm.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status frozen_batch_norm_infer(op_call *call) {
@@ -55,6 +56,10 @@ static const op_case frozen_batch_norm_cases[] = {
             OP_IN(NORMAL, 100, 1, 8), OP_IN(UNIFORM, 0.5, 2, 8)}},
 };
 
+static void frozen_batch_norm_cost(op_cost *cost, const op_call *call, bool backward) {
+    cost->flops = (backward ? 1 : 2) * op_cost_elements(call->out[0]);
+}
+
 const op_def frozen_batch_norm_op = {
     .name = "frozen_batch_norm",
     .n_inputs = 5,
@@ -71,6 +76,7 @@ const op_def frozen_batch_norm_op = {
     .params_size = sizeof(frozen_batch_norm_params),
     .attrs = frozen_batch_norm_attrs,
     .infer = frozen_batch_norm_infer,
+    .cost = frozen_batch_norm_cost,
     .reference_f32 = &frozen_batch_norm_reference_f32,
     .reference_f64 = &frozen_batch_norm_reference_f64,
     .cpu = &frozen_batch_norm_tiled,

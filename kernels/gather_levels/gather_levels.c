@@ -1,5 +1,6 @@
 #include "gather_levels/gather_levels.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status gather_levels_infer(op_call *call) {
@@ -84,6 +85,11 @@ static const op_case gather_levels_cases[] = {
     {.name = "none", .params = &logits, .in = {OP_IN(CONSTANT, 0, 0, 0), OP_IN(NORMAL, 0, 1, 1, 2, 3, 3)}},
 };
 
+static void gather_levels_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)call;
+    if (!backward) cost->read_bytes = op_cost_bytes(call->in[GATHER_INDEX]) + cost->written_bytes;
+}
+
 const op_def gather_levels_op = {
     .name = "gather_levels",
     .n_inputs = 1 + GATHER_MAPS,
@@ -100,6 +106,7 @@ const op_def gather_levels_op = {
     .attrs = gather_levels_attrs,
     .infer = gather_levels_infer,
     .validate = gather_levels_validate,
+    .cost = gather_levels_cost,
     .reference_f32 = &gather_levels_reference_f32,
     .reference_f64 = &gather_levels_reference_f64,
     .cpu = &gather_levels_reference_f32, /* a few hundred rows: nothing to gain */

@@ -1,5 +1,6 @@
 #include "gradient_norm/gradient_norm.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 #include <math.h>
@@ -168,6 +169,11 @@ static const op_case gradient_norm_cases[] = {
             OP_IN(CONSTANT, 0, 0, 4)}},
 };
 
+static void gradient_norm_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    cost->flops = 2 * op_cost_elements(call->in[GRADIENT_NORM_GRADIENTS]);
+}
+
 const op_def gradient_norm_op = {
     .name = "gradient_norm",
     .n_inputs = GRADIENT_NORM_INPUTS,
@@ -182,6 +188,7 @@ const op_def gradient_norm_op = {
     .attrs = gradient_norm_attrs,
     .infer = gradient_norm_infer,
     .validate = gradient_norm_validate,
+    .cost = gradient_norm_cost,
     .reference_f32 = &gradient_norm_reference_f32,
     .reference_f64 = &gradient_norm_reference_f64,
     .cpu = &gradient_norm_reference_f32,

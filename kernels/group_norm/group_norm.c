@@ -1,5 +1,6 @@
 #include "group_norm/group_norm.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status group_norm_infer(op_call *call) {
@@ -62,6 +63,12 @@ static const op_case group_norm_cases[] = {
     {.name = "one_element", .params = &one, .in = {OP_IN(NORMAL, 0, 1, 1, 1, 1, 1), VECTORS(1)}},
 };
 
+static void group_norm_cost(op_cost *cost, const op_call *call, bool backward) {
+    /* Forward: two passes for the statistics, one to use them. Backward: four sums, then d_x. */
+    double elements = op_cost_elements(call->out[GROUP_NORM_Y]);
+    cost->flops = !backward ? 6 * elements : (call->d_in[GROUP_NORM_X] ? 11 : 6) * elements;
+}
+
 const op_def group_norm_op = {
     .name = "group_norm",
     .n_inputs = 3,
@@ -78,6 +85,7 @@ const op_def group_norm_op = {
     .params_size = sizeof(group_norm_params),
     .attrs = group_norm_attrs,
     .infer = group_norm_infer,
+    .cost = group_norm_cost,
     .reference_f32 = &group_norm_reference_f32,
     .reference_f64 = &group_norm_reference_f64,
     .cpu = &group_norm_tiled,

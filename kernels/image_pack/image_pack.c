@@ -1,5 +1,6 @@
 #include "image_pack/image_pack.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 #include <math.h>
@@ -158,6 +159,11 @@ static const op_case image_pack_cases[] = {
     {.name = "no_images", .params = &batch, .in = {IMAGE(0), OP_IN(INTEGER, 0, 1, 0, 8)}},
 };
 
+static void image_pack_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    cost->flops = 9 * op_cost_elements(call->out[0]); /* between four pixels, then mean and deviation */
+}
+
 const op_def image_pack_op = {
     .name = "image_pack",
     .n_inputs = 2,
@@ -172,6 +178,7 @@ const op_def image_pack_op = {
     .attrs = image_pack_attrs,
     .infer = image_pack_infer,
     .validate = image_pack_validate,
+    .cost = image_pack_cost,
     .reference_f32 = &image_pack_reference_f32,
     .reference_f64 = &image_pack_reference_f64,
     .cpu = &image_pack_tiled,

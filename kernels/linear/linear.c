@@ -1,5 +1,6 @@
 #include "linear/linear.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status linear_infer(op_call *call) {
@@ -63,6 +64,11 @@ static const op_case linear_cases[] = {
      .in = {OP_IN(NORMAL, 0, 1, 300, 24), OP_IN(NORMAL, 0, 1, 40, 24), OP_IN(NORMAL, 0, 1, 40)}},
 };
 
+static void linear_cost(op_cost *cost, const op_call *call, bool backward) {
+    double outputs = (double)call->in[LINEAR_WEIGHT]->shape[0];
+    cost->flops = op_cost_of_product(call, backward, 2 * outputs * op_cost_elements(call->in[LINEAR_X]));
+}
+
 const op_def linear_op = {
     .name = "linear",
     .n_inputs = 3,
@@ -80,6 +86,7 @@ const op_def linear_op = {
     .params_size = sizeof(linear_params),
     .attrs = linear_attrs,
     .infer = linear_infer,
+    .cost = linear_cost,
     .reference_f32 = &linear_reference_f32,
     .reference_f64 = &linear_reference_f64,
     .cpu = &linear_direct,

@@ -1,5 +1,6 @@
 #include "max_pool2d/max_pool2d.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status max_pool2d_infer(op_call *call) {
@@ -60,6 +61,12 @@ static const op_case max_pool2d_cases[] = {
     {.name = "one_element", .params = &stem, .in = {OP_IN(NORMAL, 0, 1, 1, 1, 1, 1)}},
 };
 
+static void max_pool2d_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward; /* which finds the maximum again */
+    const max_pool2d_params *p = call->params;
+    cost->flops = (p->kernel * p->kernel - 1) * op_cost_elements(call->out[0]);
+}
+
 const op_def max_pool2d_op = {
     .name = "max_pool2d",
     .n_inputs = 1,
@@ -74,6 +81,7 @@ const op_def max_pool2d_op = {
     .params_size = sizeof(max_pool2d_params),
     .attrs = max_pool2d_attrs,
     .infer = max_pool2d_infer,
+    .cost = max_pool2d_cost,
     .reference_f32 = &max_pool2d_reference_f32,
     .reference_f64 = &max_pool2d_reference_f64,
     .cpu = &max_pool2d_tiled,

@@ -1,5 +1,6 @@
 #include "nms/nms.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 #include <math.h>
@@ -148,6 +149,12 @@ static const op_case nms_cases[] = {
      .in = {OP_IN(UNIFORM, 0, 100, 0, 4), OP_IN(NORMAL, 0, 1, 0), OP_IN(INTEGER, 0, 5, 0)}},
 };
 
+static void nms_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    double n = op_cost_elements(call->in[NMS_SCORES]);
+    cost->flops = n * (n - 1) / 2 * OP_COST_IOU;
+}
+
 const op_def nms_op = {
     .name = "nms",
     .n_inputs = 3,
@@ -160,6 +167,7 @@ const op_def nms_op = {
     .params_size = sizeof(nms_params),
     .attrs = nms_attrs,
     .infer = nms_infer,
+    .cost = nms_cost,
     .reference_f32 = &nms_reference_f32,
     .reference_f64 = &nms_reference_f64,
     .cpu = &nms_sorted,

@@ -1,7 +1,9 @@
 #include "roi_align/roi_align.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "roi_check.h"
+#include "roi_cost.h"
 
 #include <math.h>
 
@@ -136,6 +138,11 @@ static const op_case roi_align_cases[] = {
     {.name = "one_pixel", .params = &one_bin, .in = {MAPS(1, 1, 1, 1), REGIONS(3)}, .prepare = regions},
 };
 
+static void roi_align_cost(op_cost *cost, const op_call *call, bool backward) {
+    const roi_align_params *p = call->params;
+    roi_cost_of_align(cost, call, backward, ROI_ALIGN_ROIS, p->sampling_ratio);
+}
+
 const op_def roi_align_op = {
     .name = "roi_align",
     .n_inputs = 2,
@@ -151,6 +158,7 @@ const op_def roi_align_op = {
     .attrs = roi_align_attrs,
     .infer = roi_align_infer,
     .validate = roi_align_validate,
+    .cost = roi_align_cost,
     .reference_f32 = &roi_align_reference_f32,
     .reference_f64 = &roi_align_reference_f64,
     .cpu = &roi_align_bands,

@@ -1,8 +1,10 @@
 #include "roi_align_fpn/roi_align_fpn.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "roi_bins.h"
 #include "roi_check.h"
+#include "roi_cost.h"
 
 #include <math.h>
 
@@ -101,6 +103,11 @@ static const op_case roi_align_fpn_cases[] = {
     {.name = "no_regions", .params = &fixed, .in = {PYRAMID(1, 2), OP_IN(UNIFORM, 0, 50, 0, 5)}},
 };
 
+static void roi_align_fpn_cost(op_cost *cost, const op_call *call, bool backward) {
+    const roi_align_fpn_params *p = call->params;
+    roi_cost_of_align(cost, call, backward, ROI_ALIGN_FPN_ROIS, p->sampling_ratio);
+}
+
 const op_def roi_align_fpn_op = {
     .name = "roi_align_fpn",
     .n_inputs = 5,
@@ -117,6 +124,7 @@ const op_def roi_align_fpn_op = {
     .attrs = roi_align_fpn_attrs,
     .infer = roi_align_fpn_infer,
     .validate = roi_align_fpn_validate,
+    .cost = roi_align_fpn_cost,
     .reference_f32 = &roi_align_fpn_reference_f32,
     .reference_f64 = &roi_align_fpn_reference_f64,
     .cpu = &roi_align_fpn_bands,

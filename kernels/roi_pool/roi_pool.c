@@ -1,5 +1,6 @@
 #include "roi_pool/roi_pool.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "roi_check.h"
 
@@ -76,6 +77,10 @@ static const op_case roi_pool_cases[] = {
     {.name = "one_pixel", .params = &one, .in = {MAPS(1, 1, 1, 1), REGIONS(4)}, .prepare = regions},
 };
 
+static void roi_pool_cost(op_cost *cost, const op_call *call, bool backward) {
+    cost->flops = backward ? 0 : op_cost_elements(call->out[0]); /* a bin has one pixel at least */
+}
+
 const op_def roi_pool_op = {
     .name = "roi_pool",
     .n_inputs = 2,
@@ -91,6 +96,7 @@ const op_def roi_pool_op = {
     .attrs = roi_pool_attrs,
     .infer = roi_pool_infer,
     .validate = roi_pool_validate,
+    .cost = roi_pool_cost,
     .reference_f32 = &roi_pool_reference_f32,
     .reference_f64 = &roi_pool_reference_f64,
     .cpu = &roi_pool_reference_f32,

@@ -1,5 +1,6 @@
 #include "roi_targets/roi_targets.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "image_info.h"
 
@@ -154,6 +155,15 @@ static const op_case roi_targets_cases[] = {
     {.name = "no_images", .params = &usual, .in = IMAGES(0, 30, 5)},
 };
 
+static void roi_targets_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    const tensor *proposals = call->in[ROI_TARGETS_PROPOSALS], *objects = call->in[ROI_TARGETS_GT_BOXES];
+    double images = (double)proposals->shape[0], most = (double)objects->shape[1];
+    double candidates = (double)proposals->shape[1];
+    if (((const roi_targets_params *)call->params)->append_gt) candidates += most;
+    cost->flops = images * candidates * most * OP_COST_IOU;
+}
+
 const op_def roi_targets_op = {
     .name = "roi_targets",
     .n_inputs = ROI_TARGETS_INPUTS,
@@ -166,6 +176,7 @@ const op_def roi_targets_op = {
     .shares_gradient = -1,
     .params_size = sizeof(roi_targets_params),
     .infer = roi_targets_infer,
+    .cost = roi_targets_cost,
     .reference_f32 = &roi_targets_reference_f32,
     .reference_f64 = &roi_targets_reference_f64,
     .cpu = &roi_targets_reference_f32,

@@ -1,5 +1,6 @@
 #include "rpn_proposals/rpn_proposals.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "image_info.h"
 
@@ -182,6 +183,21 @@ static const op_case rpn_proposals_cases[] = {
     {.name = "no_images", .params = &few, .in = MAPS(0, 0.1)},
 };
 
+enum { DECODE_FLOPS = 20 };
+
+static void rpn_proposals_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    const rpn_proposals_params *p = call->params;
+    for (int l = 0; l < ANCHOR_MAX_LEVELS && call->in[RPN_PROPOSALS_LOGITS + l]; l++) {
+        const tensor *logits = call->in[RPN_PROPOSALS_LOGITS + l],
+                     *deltas = call->in[RPN_PROPOSALS_DELTAS + l];
+        double images = (double)logits->shape[0], anchors = (double)tensor_row_size(logits);
+        double best = anchors < p->pre_nms_topk ? anchors : p->pre_nms_topk;
+        cost->flops += images * (anchors + best * DECODE_FLOPS + best * (best - 1) / 2 * OP_COST_IOU);
+        if (anchors > 0) cost->read_bytes -= (1 - best / anchors) * op_cost_bytes(deltas);
+    }
+}
+
 const op_def rpn_proposals_op = {
     .name = "rpn_proposals",
     .n_inputs = RPN_PROPOSALS_INPUTS,
@@ -194,6 +210,7 @@ const op_def rpn_proposals_op = {
     .shares_gradient = -1,
     .params_size = sizeof(rpn_proposals_params),
     .infer = rpn_proposals_infer,
+    .cost = rpn_proposals_cost,
     .reference_f32 = &rpn_proposals_reference_f32,
     .reference_f64 = &rpn_proposals_reference_f64,
     .cpu = &rpn_proposals_topk,

@@ -1,5 +1,6 @@
 #include "rpn_targets/rpn_targets.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "rpn_targets/rpn_label.h"
 
@@ -129,6 +130,15 @@ static const op_case rpn_targets_cases[] = {
     {.name = "no_images", .params = &usual, .in = IMAGES(0, 4)},
 };
 
+static void rpn_targets_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    const rpn_targets_params *p = call->params;
+    double images = (double)call->in[RPN_TARGETS_INFO]->shape[0];
+    anchor_grid grid = anchor_grid_make(&p->anchors, p->canvas_height, p->canvas_width);
+    cost->flops =
+        images * (double)grid.count * (double)call->in[RPN_TARGETS_GT_BOXES]->shape[1] * OP_COST_IOU;
+}
+
 const op_def rpn_targets_op = {
     .name = "rpn_targets",
     .n_inputs = RPN_TARGETS_INPUTS,
@@ -139,6 +149,7 @@ const op_def rpn_targets_op = {
     .shares_gradient = -1,
     .params_size = sizeof(rpn_targets_params),
     .infer = rpn_targets_infer,
+    .cost = rpn_targets_cost,
     .reference_f32 = &rpn_targets_reference_f32,
     .reference_f64 = &rpn_targets_reference_f64,
     .cpu = &rpn_targets_bands,

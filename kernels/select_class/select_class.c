@@ -1,5 +1,6 @@
 #include "select_class/select_class.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status select_class_infer(op_call *call) {
@@ -52,6 +53,10 @@ static const op_case select_class_cases[] = {
     {.name = "no_rows", .params = &box, .in = {OP_IN(NORMAL, 0, 1, 0, 8), OP_IN(INTEGER, 0, 2, 0)}},
 };
 
+static void select_class_cost(op_cost *cost, const op_call *call, bool backward) {
+    if (!backward) cost->read_bytes = op_cost_bytes(call->in[SELECT_LABELS]) + cost->written_bytes;
+}
+
 const op_def select_class_op = {
     .name = "select_class",
     .n_inputs = 2,
@@ -67,6 +72,7 @@ const op_def select_class_op = {
     .attrs = select_class_attrs,
     .infer = select_class_infer,
     .validate = select_class_validate,
+    .cost = select_class_cost,
     .reference_f32 = &select_class_reference_f32,
     .reference_f64 = &select_class_reference_f64,
     .cpu = &select_class_threaded,

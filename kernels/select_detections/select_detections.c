@@ -1,5 +1,6 @@
 #include "select_detections/select_detections.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "image_info.h"
 #include "roi_check.h"
@@ -194,6 +195,12 @@ static const op_case select_detections_cases[] = {
     {.name = "no_images", .params = &few, .in = HEADS(0, 2, 0, 1)},
 };
 
+static void select_detections_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    const tensor *deltas = call->in[SELECT_DETECTIONS_DELTAS];
+    cost->flops = 4 * op_cost_elements(call->in[SELECT_DETECTIONS_LOGITS]) + 5 * op_cost_elements(deltas);
+}
+
 const op_def select_detections_op = {
     .name = "select_detections",
     .n_inputs = SELECT_DETECTIONS_INPUTS,
@@ -206,6 +213,7 @@ const op_def select_detections_op = {
     .attrs = select_detections_attrs,
     .infer = select_detections_infer,
     .validate = select_detections_validate,
+    .cost = select_detections_cost,
     .reference_f32 = &select_detections_reference_f32,
     .reference_f64 = &select_detections_reference_f64,
     .cpu = &select_detections_by_class,

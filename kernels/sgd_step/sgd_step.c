@@ -1,5 +1,6 @@
 #include "sgd_step/sgd_step.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 #include <stddef.h>
@@ -104,6 +105,11 @@ static const op_case sgd_step_cases[] = {
     CASE("no_parameters", &copies, NULL, 0, 0, 0),
 };
 
+static void sgd_step_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    cost->flops = 7 * op_cost_elements(call->in[SGD_STEP_GRADIENTS]);
+}
+
 const op_def sgd_step_op = {
     .name = "sgd_step",
     .n_inputs = SGD_STEP_INPUTS,
@@ -117,6 +123,7 @@ const op_def sgd_step_op = {
     .attrs = sgd_step_attrs,
     .infer = sgd_step_infer,
     .validate = sgd_step_validate,
+    .cost = sgd_step_cost,
     .reference_f32 = &sgd_step_reference_f32,
     .reference_f64 = &sgd_step_reference_f64,
     .cpu = &sgd_step_reference_f32,

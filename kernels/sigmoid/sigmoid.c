@@ -1,5 +1,6 @@
 #include "sigmoid/sigmoid.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status sigmoid_infer(op_call *call) {
@@ -23,6 +24,11 @@ static const op_case sigmoid_cases[] = {
     {.name = "no_rows", .in = {OP_IN(NORMAL, 0, 1, 0, 4)}},
 };
 
+static void sigmoid_cost(op_cost *cost, const op_call *call, bool backward) {
+    (void)backward;
+    cost->flops = 3 * op_cost_elements(call->out[0]);
+}
+
 const op_def sigmoid_op = {
     .name = "sigmoid",
     .n_inputs = 1,
@@ -35,6 +41,7 @@ const op_def sigmoid_op = {
     .backward_reads_outputs = 1u,
     .shares_gradient = -1,
     .infer = sigmoid_infer,
+    .cost = sigmoid_cost,
     .reference_f32 = &sigmoid_reference_f32,
     .reference_f64 = &sigmoid_reference_f64,
     .cpu = &sigmoid_tiled,

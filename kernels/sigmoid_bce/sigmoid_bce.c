@@ -1,5 +1,6 @@
 #include "sigmoid_bce/sigmoid_bce.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "loss_rows.h"
 
@@ -80,6 +81,10 @@ static const op_case sigmoid_bce_cases[] = {
     {.name = "one_element", .params = &one, .in = {ROWS(1)}},
 };
 
+static void sigmoid_bce_cost(op_cost *cost, const op_call *call, bool backward) {
+    cost->flops = (backward ? 5 : 8) * op_cost_elements(call->in[SIGMOID_BCE_LOGITS]);
+}
+
 const op_def sigmoid_bce_op = {
     .name = "sigmoid_bce",
     .n_inputs = 4,
@@ -96,6 +101,7 @@ const op_def sigmoid_bce_op = {
     .params_size = sizeof(sigmoid_bce_params),
     .attrs = sigmoid_bce_attrs,
     .infer = sigmoid_bce_infer,
+    .cost = sigmoid_bce_cost,
     .reference_f32 = &sigmoid_bce_reference_f32,
     .reference_f64 = &sigmoid_bce_reference_f64,
     .cpu = &sigmoid_bce_reference_f32,

@@ -1,5 +1,6 @@
 #include "smooth_l1/smooth_l1.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "loss_rows.h"
 
@@ -80,6 +81,10 @@ static const op_case smooth_l1_cases[] = {
     {.name = "one_element", .params = &l1, .in = {ROWS(1, 1)}},
 };
 
+static void smooth_l1_cost(op_cost *cost, const op_call *call, bool backward) {
+    cost->flops = (backward ? 4 : 5) * op_cost_elements(call->in[SMOOTH_L1_PRED]);
+}
+
 const op_def smooth_l1_op = {
     .name = "smooth_l1",
     .n_inputs = 4,
@@ -96,6 +101,7 @@ const op_def smooth_l1_op = {
     .params_size = sizeof(smooth_l1_params),
     .attrs = smooth_l1_attrs,
     .infer = smooth_l1_infer,
+    .cost = smooth_l1_cost,
     .reference_f32 = &smooth_l1_reference_f32,
     .reference_f64 = &smooth_l1_reference_f64,
     .cpu = &smooth_l1_reference_f32,

@@ -1,5 +1,6 @@
 #include "softmax_cross_entropy/softmax_cross_entropy.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "loss_rows.h"
 
@@ -81,6 +82,10 @@ static const op_case softmax_cross_entropy_cases[] = {
     {.name = "one_class", .params = &one, .in = {OP_IN(NORMAL, 0, 1, 1, 1), OP_IN(INTEGER, 0, 1, 1)}},
 };
 
+static void softmax_cross_entropy_cost(op_cost *cost, const op_call *call, bool backward) {
+    cost->flops = (backward ? 6 : 4) * op_cost_elements(call->in[SOFTMAX_CROSS_ENTROPY_LOGITS]);
+}
+
 const op_def softmax_cross_entropy_op = {
     .name = "softmax_cross_entropy",
     .n_inputs = 3,
@@ -98,6 +103,7 @@ const op_def softmax_cross_entropy_op = {
     .attrs = softmax_cross_entropy_attrs,
     .infer = softmax_cross_entropy_infer,
     .validate = softmax_cross_entropy_validate,
+    .cost = softmax_cross_entropy_cost,
     .reference_f32 = &softmax_cross_entropy_reference_f32,
     .reference_f64 = &softmax_cross_entropy_reference_f64,
     .cpu = &softmax_cross_entropy_reference_f32,

@@ -1,5 +1,6 @@
 #include "sync_batch_norm/sync_batch_norm.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status sync_batch_norm_infer(op_call *call) {
@@ -63,6 +64,12 @@ static const op_case sync_batch_norm_cases[] = {
     {.name = "one_pixel", .params = &plain, .in = {OP_IN(NORMAL, 0, 1, 1, 1, 1, 3), VECTORS(3)}},
 };
 
+static void sync_batch_norm_cost(op_cost *cost, const op_call *call, bool backward) {
+    /* Forward: two passes for the statistics, one to use them. Backward: two sums, then d_x. */
+    double elements = op_cost_elements(call->out[SYNC_BATCH_NORM_Y]);
+    cost->flops = !backward ? 6 * elements : (call->d_in[SYNC_BATCH_NORM_X] ? 9 : 5) * elements;
+}
+
 const op_def sync_batch_norm_op = {
     .name = "sync_batch_norm",
     .n_inputs = 5,
@@ -80,6 +87,7 @@ const op_def sync_batch_norm_op = {
     .params_size = sizeof(sync_batch_norm_params),
     .attrs = sync_batch_norm_attrs,
     .infer = sync_batch_norm_infer,
+    .cost = sync_batch_norm_cost,
     .reference_f32 = &sync_batch_norm_reference_f32,
     .reference_f64 = &sync_batch_norm_reference_f64,
     .cpu = &sync_batch_norm_tiled,

@@ -1,5 +1,6 @@
 #include "upsample_add/upsample_add.h"
 
+#include "autograd/op_cost.h"
 #include "autograd/tape.h"
 
 static status upsample_add_infer(op_call *call) {
@@ -27,6 +28,14 @@ static const op_case upsample_add_cases[] = {
     {.name = "one_pixel", .in = {OP_IN(NORMAL, 0, 1, 1, 1, 1, 1), OP_IN(NORMAL, 0, 1, 1, 2, 2, 1)}},
 };
 
+static void upsample_add_cost(op_cost *cost, const op_call *call, bool backward) {
+    const tensor *top = call->in[UPSAMPLE_ADD_TOP];
+    if (!backward)
+        cost->flops = op_cost_elements(call->out[0]);
+    else if (call->d_in[UPSAMPLE_ADD_TOP])
+        cost->flops = 3 * op_cost_elements(top);
+}
+
 const op_def upsample_add_op = {
     .name = "upsample_add",
     .n_inputs = 2,
@@ -38,6 +47,7 @@ const op_def upsample_add_op = {
     .differentiable = 1u << UPSAMPLE_ADD_TOP | 1u << UPSAMPLE_ADD_LATERAL,
     .shares_gradient = UPSAMPLE_ADD_LATERAL,
     .infer = upsample_add_infer,
+    .cost = upsample_add_cost,
     .reference_f32 = &upsample_add_reference_f32,
     .reference_f64 = &upsample_add_reference_f64,
     .cpu = &upsample_add_tiled,

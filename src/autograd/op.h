@@ -88,6 +88,12 @@ typedef struct op_case {
     unsigned rows_inputs; /* bit mask of the inputs that get this count; 0: input 0 */
 } op_case;
 
+/* What a call has to do. A multiplication, an addition, a comparison and a function such as exp count as one operation each; ReLU,
+ * bias and index arithmetic do not count. */
+typedef struct op_cost {
+    double flops, read_bytes, written_bytes;
+} op_cost;
+
 typedef struct op_def {
     const char *name;
     int n_inputs, n_outputs;
@@ -117,6 +123,10 @@ typedef struct op_def {
     /* Optional: checks values of inputs that come from a file (indices, labels) so that kernels cannot be
      * misled. */
     status (*validate)(const op_call *call);
+    /* Optional: sets cost->flops, which is 0, and corrects the bytes, which are those of every tensor that the call reads or
+     * writes. Shapes only, all rows valid; where data decides (suppression, matching), the most that the shapes allow. For
+     * op_cost_of (op_cost.h). */
+    void (*cost)(op_cost *cost, const op_call *call, bool backward);
     const op_kernel *reference_f32, *reference_f64; /* plain loops, one source */
     const op_kernel *cpu;                           /* the one that ships; may be reference_f32 */
     const op_kernel *variants[OP_MAX_VARIANTS];     /* further CPU kernels that tests run; NULL-padded */
