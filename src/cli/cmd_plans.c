@@ -209,7 +209,9 @@ const cli_command cmd_plans = {
         {"maskrcnn plans --config configs/mask_rcnn_R_50_FPN_1x.yaml --device-json h200.json --out plans "
          "--ranks 8",
          "maskrcnn plans --config configs/quickstart.yaml --device-json h200.json --out plans --canvas "
-         "800x1344"},
+         "800x1344",
+         "maskrcnn plans --config configs/mask_rcnn_R_50_FPN_1x.yaml --device-json a100.json --out plans "
+         "--precision fp16 SOLVER.IMS_PER_BATCH 8"},
     .options = options,
     .overrides = true,
     .one_process = true,
