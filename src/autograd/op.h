@@ -13,6 +13,9 @@ struct op_def;
 
 enum { OP_MAX_INPUTS = 20, OP_MAX_OUTPUTS = 10, OP_MAX_VARIANTS = 4 };
 
+/* Bytes at multiples of which scratch begins: cublasLt refuses a workspace that does not. */
+enum { OP_SCRATCH_ALIGNMENT = 256 };
+
 /* One call of a kernel. */
 typedef struct op_call {
     const struct op_def *op;
@@ -30,7 +33,7 @@ typedef struct op_call {
     /* What activations are stored as that no half input decides (the packed image, folded weights): F32, BF16 or F16. */
     dtype storage;
     bool tf32;     /* F32 inputs of products may be rounded to TF32, where the device has it */
-    void *scratch; /* scratch_bytes() bytes, 64-byte aligned, uninitialised; NULL when that is 0 */
+    void *scratch; /* scratch_bytes() bytes at OP_SCRATCH_ALIGNMENT, uninitialised; NULL when that is 0 */
     struct device_stream *stream;
     struct comm *comm; /* ranks for ops that reduce over them; NULL: one rank */
 } op_call;

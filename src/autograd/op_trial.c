@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD = 128, GUARD_BYTE = 0xA5, INT_POISON = 0x7f7f7f7f };
+enum { GUARD = OP_SCRATCH_ALIGNMENT, GUARD_BYTE = 0xA5, INT_POISON = 0x7f7f7f7f };
 
 /* There only in a program with AddressSanitizer: reading a guard zone is then an error, too. */
 extern void __asan_poison_memory_region(const volatile void *memory, size_t bytes) __attribute__((weak));
@@ -23,8 +23,8 @@ static void guards_forbid(const guarded_block *g) {
 }
 
 static guarded_block guarded_alloc(size_t bytes) {
-    size_t total = round_up(GUARD + bytes + GUARD, 64);
-    guarded_block g = {.block = aligned_alloc(64, total), .bytes = bytes};
+    size_t total = round_up(GUARD + bytes + GUARD, GUARD);
+    guarded_block g = {.block = aligned_alloc(GUARD, total), .bytes = bytes};
     CHECK(g.block, "no memory for a test tensor of %zu bytes", bytes);
     memset(g.block, GUARD_BYTE, total);
     guards_forbid(&g);

@@ -67,9 +67,9 @@ void tape_loss(tape *t, tensor *loss);
 /* Lays out the step's memory; returns the bytes it needs. No tape_apply afterwards. */
 size_t tape_plan(tape *t);
 
-/* Gives the planned tape its memory (64-byte aligned, at least the planned bytes, of the tape's device); what it held is lost.
- * The first time kernels prepare themselves (op_kernel.prepare): on a GPU that may take a while, and gradients of parameters
- * are overwritten. */
+/* Gives the planned tape its memory (aligned to OP_SCRATCH_ALIGNMENT, at least the planned bytes, of the tape's device); what it
+ * held is lost. The first time kernels prepare themselves (op_kernel.prepare): on a GPU that may take a while, and gradients of
+ * parameters are overwritten. */
 void tape_attach(tape *t, void *memory, size_t bytes);
 
 /* --- running --------------------------------------------------------------------------------------------- */

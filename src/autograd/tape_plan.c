@@ -8,12 +8,10 @@
 #include <string.h>
 
 #ifdef MASKRCNN_REDZONES
-enum { REDZONE = 128, REDZONE_BYTE = 0xA5 };
+enum { REDZONE = OP_SCRATCH_ALIGNMENT, REDZONE_BYTE = 0xA5 };
 #else
 enum { REDZONE = 0 };
 #endif
-
-enum { ALIGNMENT = 64 };
 
 int tape_add_block(tape *t, size_t bytes, int first, int last) {
     if (t->n_blocks == t->blocks_capacity) {
@@ -21,8 +19,8 @@ int tape_add_block(tape *t, size_t bytes, int first, int last) {
         t->blocks = realloc(t->blocks, (size_t)t->blocks_capacity * sizeof *t->blocks);
         CHECK(t->blocks, "out of memory for %d tape blocks", t->blocks_capacity);
     }
-    t->blocks[t->n_blocks] =
-        (tape_block){.bytes = round_up(bytes, ALIGNMENT) + 2 * REDZONE, .first = first, .last = last};
+    t->blocks[t->n_blocks] = (tape_block){
+        .bytes = round_up(bytes, OP_SCRATCH_ALIGNMENT) + 2 * REDZONE, .first = first, .last = last};
     return t->n_blocks++;
 }
 

@@ -15,7 +15,7 @@
 void library_tune(bool on);
 
 /* Whether library_run can compute it with these operands (by CONV_X..., the one that is written included): something has a
- * plan, and they are aligned to 16 bytes. */
+ * plan, they are aligned to 16 bytes, and the workspace to OP_SCRATCH_ALIGNMENT. */
 bool library_has(const conv_desc *d, void *const operands[CONV_OPERANDS], const void *workspace);
 
 /* Queues it; only after library_has. The workspace has conv_desc_workspace(d) bytes. */

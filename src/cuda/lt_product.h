@@ -23,7 +23,7 @@ typedef struct lt_operands {
     void *d; /* may be the addend */
 } lt_operands;
 
-/* LT_ALIGNMENT: bytes; all operands and the workspace begin at multiples of it. */
+/* LT_ALIGNMENT: bytes; all operands begin at multiples of it. */
 enum { LT_ALGORITHMS = 8, LT_WORKSPACE = 32 << 20, LT_ALIGNMENT = 16 };
 
 typedef struct lt_product {
@@ -40,7 +40,8 @@ typedef struct lt_product {
 status lt_product_init(lt_product *p, const lt_api *api, cublasLtHandle_t handle, const lt_desc *d);
 void lt_product_release(lt_product *p);
 
-/* Queues it with algorithm p->chosen. False: cublasLt refused. */
+/* Queues it with algorithm p->chosen. The workspace begins at a multiple of OP_SCRATCH_ALIGNMENT bytes: cublasLt asks for that.
+ * False: cublasLt refused. */
 bool lt_product_run(lt_product *p, cublasLtHandle_t handle, const lt_operands *operands, void *workspace,
                     cudaStream_t stream);
 

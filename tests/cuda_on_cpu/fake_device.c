@@ -203,6 +203,8 @@ static void use_call(fake_device *f, const op_call *call, bool backward, int act
     }
     const op_kernel *kernel = real_kernel(op->name);
     size_t scratch = kernel->scratch_bytes ? kernel->scratch_bytes(call, backward) : 0;
+    CHECK((uintptr_t)call->scratch % OP_SCRATCH_ALIGNMENT == 0, "scratch of %s at %p", op->name,
+          call->scratch);
     use_bytes(&u, "scratch", call->scratch, scratch, true);
 }
 

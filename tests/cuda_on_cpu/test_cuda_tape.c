@@ -72,7 +72,7 @@ static void run_norm_and_sigmoid(result *r, bool cuda, int32_t rows) {
         assert_true((t->nodes[i]->call.stream != NULL) == cuda &&
                     (strncmp(t->nodes[i]->kernel->name, "cuda", 4) == 0) == cuda);
     size_t bytes = tape_plan(t);
-    void *memory = aligned_alloc(64, bytes);
+    void *memory = aligned_alloc(OP_SCRATCH_ALIGNMENT, bytes);
     assert_non_null(memory);
     tape_attach(t, memory, bytes);
     tape_forward(t);

@@ -62,7 +62,7 @@ static void network_init(network *n) {
     v->grad.data = seed;
     v->external_grad = v->grad_written = true;
     n->bytes = tape_plan(n->t);
-    n->memory = aligned_alloc(64, n->bytes);
+    n->memory = aligned_alloc(OP_SCRATCH_ALIGNMENT, n->bytes);
     assert_non_null(n->memory);
     tape_attach(n->t, n->memory, n->bytes);
 }
