@@ -34,6 +34,7 @@ namespace {
 
 constexpr int MAX_THREADS = 1024, WARP = 32, NO_SYNC = 1;
 constexpr size_t STACK_BYTES = 256 * 1024, MAX_SHARED = 99 * 1024, MAX_STATIC = 48 * 1024;
+constexpr size_t UNASKED = 40 * 1024; /* dynamic; what LAUNCH on CUDA does not ask for has 48 KiB in all */
 constexpr size_t ARENA_BYTES = 2 * 99 * 1024, GAP = 64; /* nothing may touch the gaps between arrays */
 
 enum wait_kind { RUNS, WAITS_FOR_BLOCK, WAITS_FOR_WARP, ENDED };
@@ -363,6 +364,8 @@ void *cuda_on_cpu_static_shared(uint64_t seen[2], size_t bytes) {
         now.static_bytes += bytes;
         if (now.static_bytes > MAX_STATIC) fail("more than 48 KiB of SHARED_ARRAYs");
         if (now.static_bytes + now.dynamic_bytes > MAX_SHARED) fail("more than 99 KiB of shared memory");
+        if (now.dynamic_bytes <= UNASKED && now.static_bytes + now.dynamic_bytes > MAX_STATIC)
+            fail("more than 48 KiB of shared memory, which the launch does not ask for");
         seen[0] = now.serial;
         seen[1] = take_shared(bytes);
     }

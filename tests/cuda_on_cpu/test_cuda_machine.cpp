@@ -197,6 +197,13 @@ __global__ void two_blocks_one_place(int *out) {
     out[(threadIdx.x + blockIdx.x) % 32] = values[31 - threadIdx.x];
 }
 
+__global__ void both_kinds_of_shared(int *out) {
+    SHARED_ARRAY(int, values, 9 * 256);
+    DYNAMIC_SHARED(int, others);
+    values[threadIdx.x] = others[threadIdx.x] = 1;
+    out[threadIdx.x] = values[threadIdx.x] + others[threadIdx.x];
+}
+
 /* Whether a process that launches this kernel ends well. */
 static bool runs(void (*kernel)(int *), dim3 grid, dim3 block, size_t shared_bytes) {
     fflush(stdout);
@@ -218,6 +225,9 @@ static void check_findings() {
     EXPECT(!runs(warp_barrier, 1, 1025, 0));
     EXPECT(!runs(warp_barrier, 1, 64, 100 * 1024));
     EXPECT(!runs(warp_barrier, 1, 48, 0)); /* a mask of 32 lanes in a warp of 16 */
+    EXPECT(runs(both_kinds_of_shared, 1, 32, 39 * 1024));
+    EXPECT(!runs(both_kinds_of_shared, 1, 32, 40 * 1024)); /* 49 KiB in all, 48 of them unasked */
+    EXPECT(runs(both_kinds_of_shared, 1, 32, 41 * 1024));
     EXPECT(runs(warp_barrier, 5, 64, 0));
     EXPECT(runs(no_barrier, 1, 64, 0) == !WATCHES_THREADS);
     EXPECT(runs(no_barrier_in_warp, 1, 32, 0) == !WATCHES_THREADS);
