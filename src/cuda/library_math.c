@@ -74,13 +74,14 @@ static status open_cudnn(void) {
     RETURN_IF_ERROR(cudnn_api_get(&api));
     if (api->create(&library.handle) != CUDNN_STATUS_SUCCESS)
         return error_set(STATUS_NO_DEVICE, NULL, "cuDNN does not start on this GPU");
-    status s = cudnn_target_from_handle(&library.target, api, library.handle);
-    if (s != STATUS_OK) {
-        cudnn_target_release(&library.target);
-        api->destroy(library.handle);
-        return s;
-    }
     library.cudnn = api;
+    if (cudnn_target_from_handle(&library.target, api, library.handle) != STATUS_OK) {
+        log_warn("cuda", "plans are not kept: %s", error_cause());
+        error_clear();
+        cudnn_target_release(&library.target); /* with a handle, only the cache needs the description */
+        library.target = (cudnn_target){.api = api, .handle = library.handle};
+        return STATUS_OK;
+    }
     char folder[PATH_MAX];
     if (!cache_folder(folder)) return STATUS_OK;
     return plan_cache_open(&library.cache, folder, &library.target);
@@ -396,13 +397,13 @@ static routine *routine_of(const conv_desc *d) {
 }
 
 static bool is_aligned(const conv_desc *d, void *const operands[CONV_OPERANDS], const void *workspace) {
-    uintptr_t bits = (uintptr_t)workspace;
+    uintptr_t bits = 0;
     for (int i = 0; i < CONV_OPERANDS; i++) {
         if (!conv_desc_has(d, i)) continue;
         if (!operands[i]) return false;
         bits |= (uintptr_t)operands[i];
     }
-    return bits % 16 == 0;
+    return bits % 16 == 0 && (uintptr_t)workspace % OP_SCRATCH_ALIGNMENT == 0;
 }
 
 bool library_has(const conv_desc *d, void *const operands[CONV_OPERANDS], const void *workspace) {

@@ -11,7 +11,7 @@
 #include <string.h>
 
 fake_counts fake_seen;
-int fake_refuses_fusions, fake_gpu_is_there = 1;
+int fake_refuses_fusions, fake_gpu_is_there = 1, fake_gpu_is_described = 1;
 
 static double load(const void *data, int type, int64_t i) {
     if (type == CUDA_R_32F) return (double)((const float *)data)[i];
@@ -168,6 +168,7 @@ static cudnnStatus_t descriptor_get(cudnnBackendDescriptor_t descriptor, cudnnBa
     *count = 0;
     switch (name) {
     case CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION:
+        if (!fake_gpu_is_described) return CUDNN_STATUS_NOT_SUPPORTED;
         return give_text("{\"deviceName\": \"Stand-in\", \"deviceVer\": 900}", capacity, count, values);
     case CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION:
         snprintf(text, sizeof text, "{\"graph\": %d}", d->of->number);
@@ -506,7 +507,8 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
     const fake_layout *la = (fake_layout *)a_layout, *lb = (fake_layout *)b_layout,
                       *lc = (fake_layout *)c_layout, *ld = (fake_layout *)d_layout;
     (void)stream;
-    if (!handle || !algorithm || !fits(m, la, lb, lc, ld)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (!handle || !algorithm || (uintptr_t)workspace % 256 || !fits(m, la, lb, lc, ld))
+        return CUBLAS_STATUS_INVALID_VALUE;
     const void *matrices[] = {a, b, c, d};
     for (int i = 0; i < 4; i++)
         if ((uintptr_t)matrices[i] % algorithm->data[i]) return CUBLAS_STATUS_INVALID_VALUE;

@@ -24,6 +24,9 @@ extern int fake_refuses_fusions;
 /* 0: neither library starts, as without a GPU. 1 at first. */
 extern int fake_gpu_is_there;
 
+/* 0: cuDNN does not tell what GPU it is. 1 at first. */
+extern int fake_gpu_is_described;
+
 /* Frees what destroyed objects still hold (plans outlive the graphs they were made of). */
 void fake_libraries_free(void);
 

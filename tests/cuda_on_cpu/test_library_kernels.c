@@ -31,6 +31,7 @@ static int start(void **state) {
     lt_api_replace(&fake_lt);
     fake_refuses_fusions = 0;
     fake_gpu_is_there = 1;
+    fake_gpu_is_described = 1;
     fake_seen = (fake_counts){0};
     return 0;
 }
@@ -197,6 +198,31 @@ static void test_a_refused_plan_is_searched_again(void **state) {
     assert_int_equal(fake_seen.plans_restored, restored);
 }
 
+/* cublasLt wants a workspace at a multiple of 256 bytes. */
+static void test_alignment_is_asked_for(void **state) {
+    (void)state;
+    static _Alignas(256) char memory[1024];
+    conv_desc d = {.n = 1, .h = 1, .w = 1, .c = 8, .k = 8, .r = 1, .s = 1, .stride = 1, .dilation = 1};
+    d.storage = d.output = DTYPE_F32;
+    void *operands[CONV_OPERANDS] = {memory + 16, memory + 32, memory + 48};
+    assert_true(library_has(&d, operands, memory + 256));
+    assert_false(library_has(&d, operands, memory + 128));
+    operands[CONV_W] = memory + 8;
+    assert_false(library_has(&d, operands, memory));
+}
+
+/* Then plans are made as ever, but not kept. */
+static void test_a_gpu_that_is_not_described(void **state) {
+    (void)state;
+    fake_gpu_is_described = 0;
+    for (int i = 0; i < 2; i++) {
+        forward_and_compare(&conv2d_op, "residual_relu");
+        assert_int_equal(fake_seen.convolutions, i + 1);
+        cuda_library_close();
+    }
+    assert_int_equal(fake_seen.plans_restored, 0);
+}
+
 int main(void) {
     if (!mkdtemp(folder)) return 1;
     setenv("MASKRCNN_PLANS", folder, 1);
@@ -208,6 +234,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_choices_are_timed_and_kept, start, stop),
         cmocka_unit_test_setup_teardown(test_products_are_timed_and_kept, start, stop),
         cmocka_unit_test_setup_teardown(test_a_refused_plan_is_searched_again, start, stop),
+        cmocka_unit_test_setup_teardown(test_a_gpu_that_is_not_described, start, stop),
+        cmocka_unit_test_setup_teardown(test_alignment_is_asked_for, start, stop),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     char line[128];
