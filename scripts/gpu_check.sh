@@ -207,11 +207,15 @@ figures_of_train() {
   sed -n 's/^.* step memory \([0-9]*\) MiB.*$/, "step_MiB": \1/p' "$1" | head -n 1 | tr -d '\n'
 }
 
-# The tables of `train --times`: milliseconds of each op, all its layers together, slowest first.
+# The table of `train --times`, "LAYER OP forward|backward MS ...": milliseconds of each op, all its layers together, slowest first.
 figures_of_times() {
   figures_of_train "$1"
   awk '
-    NF == 5 && $3 ~ /^[0-9]+$/ && $4 ~ /^[0-9.]+$/ { forward[$2] += $4; backward[$2] += $5 }
+    function note(op, direction, ms) {
+      forward[op] += direction == "forward" ? ms : 0
+      backward[op] += direction == "backward" ? ms : 0
+    }
+    NF > 5 { for (i = 3; i < NF; i++) if ($i ~ /^(for|back)ward$/ && $(i + 1) ~ /^[0-9.]+$/) note($2, $i, $(i + 1)) }
     END { for (op in forward) printf "%.3f %s %.3f %.3f\n", forward[op] + backward[op], op, forward[op], backward[op] }' "$1" |
     sort -rn | awk '{ printf ", \"%s forward_ms\": %s, \"%s backward_ms\": %s", $2, $3, $2, $4 }'
 }

@@ -205,6 +205,7 @@ const op_def rpn_proposals_op = {
     .input_names = {"logits0", "logits1", "logits2", "logits3", "logits4", "deltas0", "deltas1", "deltas2",
                     "deltas3", "deltas4", "info"},
     .output_names = {"proposals", "scores", "anchors", "counts"},
+    .parts = {"top-k", "decode", "nms", "merge"},
     .input_types = {[RPN_PROPOSALS_INFO] = DTYPE_I32}, /* the rest is real */
     .optional_inputs = (1u << RPN_PROPOSALS_INFO) - 1,
     .shares_gradient = -1,

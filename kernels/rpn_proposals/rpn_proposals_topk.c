@@ -2,16 +2,25 @@
  * the logits), sorts only those, and suppresses; a tile per image merges the levels. */
 #include "rpn_proposals/rpn_candidate.h"
 
+#include "base/clock.h"
 #include "base/thread_pool.h"
 #include "nms_greedy.h"
 #include "radix_sort.h"
+
+/* op->parts; the last is the merge of the levels. */
+enum { PART_TOP_K, PART_DECODE, PART_NMS, PART_MERGE };
+
+typedef struct level_head {
+    int64_t count;              /* candidates */
+    double seconds[PART_MERGE]; /* for each part */
+} level_head;
 
 /* What one image and level leaves in scratch: candidates by rank; those that suppression removed are marked. */
 typedef struct level_slot {
     radix_buffer picked, spare; /* [k] keys and indices */
     float *scores;              /* [k] */
     nms_boxes boxes;            /* [k] */
-    int64_t *count;             /* candidates */
+    level_head *head;
 } level_slot;
 
 static int64_t topk_of(const op_call *call, int level) {
@@ -21,7 +30,7 @@ static int64_t topk_of(const op_call *call, int level) {
 }
 
 static size_t slot_bytes(int64_t k) {
-    return (sizeof(int64_t) + (size_t)k * 5 * 4 + nms_boxes_bytes(k) + 63) / 64 * 64;
+    return (sizeof(level_head) + (size_t)k * 5 * 4 + nms_boxes_bytes(k) + 63) / 64 * 64;
 }
 
 static size_t image_bytes(const op_call *call) {
@@ -40,8 +49,8 @@ static level_slot slot_of(const op_call *call, int64_t image, int level) {
     char *memory = (char *)call->scratch + (size_t)image * image_bytes(call);
     for (int l = 0; l < level; l++) memory += slot_bytes(topk_of(call, l));
     int64_t k = topk_of(call, level);
-    int32_t *words = (int32_t *)(void *)(memory + sizeof(int64_t));
-    return (level_slot){.count = (int64_t *)(void *)memory,
+    int32_t *words = (int32_t *)(void *)(memory + sizeof(level_head));
+    return (level_slot){.head = (level_head *)(void *)memory,
                         .picked = {(uint32_t *)words, words + k},
                         .spare = {(uint32_t *)words + 2 * k, words + 3 * k},
                         .scores = (float *)(words + 4 * k),
@@ -98,7 +107,9 @@ static void level_tile(void *context, int64_t tile, int thread) {
     const image_info *info = (const image_info *)call->in[RPN_PROPOSALS_INFO]->data + image;
     level_slot slot = slot_of(call, image, level);
     anchor_grid grid = anchor_grid_make(&p->anchors, p->canvas_height, p->canvas_width);
+    double start = clock_seconds();
     int64_t picked = select_top(slot.picked, slot.spare, logits, size, topk_of(call, level)), count = 0;
+    double selected = clock_seconds();
     for (int64_t i = 0; i < picked; i++) {
         float box[4];
         int64_t anchor = slot.picked.values[i];
@@ -107,8 +118,10 @@ static void level_tile(void *context, int64_t tile, int thread) {
         slot.picked.values[count] = (int32_t)anchor; /* count <= i: only those read already are overwritten */
         nms_boxes_set(slot.boxes, count++, box);
     }
-    *slot.count = count;
+    double decoded = clock_seconds();
     nms_greedy(slot.boxes, count, nms_float_threshold(p->nms_threshold), p->post_nms_topk);
+    *slot.head = (level_head){.count = count,
+                              .seconds = {selected - start, decoded - selected, clock_seconds() - decoded}};
 }
 
 static void merge_tile(void *context, int64_t image, int thread) {
@@ -125,8 +138,8 @@ static void merge_tile(void *context, int64_t image, int thread) {
     for (; row < p->post_nms_topk; row++) {
         int best = -1;
         for (int l = 0; l < p->anchors.levels; l++) {
-            while (next[l] < *slots[l].count && slots[l].boxes.removed[next[l]]) next[l]++;
-            if (next[l] == *slots[l].count) continue;
+            while (next[l] < slots[l].head->count && slots[l].boxes.removed[next[l]]) next[l]++;
+            if (next[l] == slots[l].head->count) continue;
             if (best < 0 || slots[l].scores[next[l]] > slots[best].scores[next[best]]) best = l;
         }
         if (best < 0) break;
@@ -142,11 +155,23 @@ static void merge_tile(void *context, int64_t image, int thread) {
     for (; row < p->post_nms_topk; row++) anchors[row] = -1;
 }
 
+/* The merge counts as if all threads took part: it is as long for all. */
+static void tell_parts(const op_call *call, int64_t images, double merge_seconds) {
+    const rpn_proposals_params *p = call->params;
+    for (int64_t tile = 0; tile < images * p->anchors.levels; tile++) {
+        level_slot slot = slot_of(call, tile / p->anchors.levels, (int)(tile % p->anchors.levels));
+        for (int part = 0; part < PART_MERGE; part++) call->part_seconds[part] += slot.head->seconds[part];
+    }
+    call->part_seconds[PART_MERGE] += merge_seconds * thread_pool_size();
+}
+
 static void forward(const op_call *call) {
     const rpn_proposals_params *p = call->params;
     int64_t images = call->in[RPN_PROPOSALS_INFO]->shape[0];
     parallel_for(images * p->anchors.levels, level_tile, (void *)call);
+    double start = clock_seconds();
     parallel_for(images, merge_tile, (void *)call);
+    if (call->part_seconds) tell_parts(call, images, clock_seconds() - start);
 }
 
 const op_kernel rpn_proposals_topk = {.name = "topk", .forward = forward, .scratch_bytes = scratch_bytes};

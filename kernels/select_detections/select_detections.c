@@ -207,6 +207,7 @@ const op_def select_detections_op = {
     .n_outputs = SELECT_DETECTIONS_OUTPUTS,
     .input_names = {"logits", "deltas", "rois", "info"},
     .output_names = {"boxes", "det_rois", "scores", "labels", "count", "counts"},
+    .parts = {"scores", "nms", "best"},
     .input_types = {DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_I32},
     .shares_gradient = -1,
     .params_size = sizeof(select_detections_params),

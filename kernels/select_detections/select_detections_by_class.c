@@ -3,6 +3,7 @@
  * of a class is at most what an image may keep. */
 #include "select_detections/detection_candidate.h"
 
+#include "base/clock.h"
 #include "base/thread_pool.h"
 #include "nms_greedy.h"
 #include "radix_sort.h"
@@ -250,11 +251,17 @@ static void write_detections(const job *j) {
 static void forward(const op_call *call) {
     job j;
     make_job(&j, call);
+    double times[] = {clock_seconds(), 0, 0,
+                      0}; /* op->parts are between them; all threads take part in each */
     sort_rows_by_image(&j);
     parallel_for((j.rows + ROWS - 1) / ROWS, score_tile, &j);
+    times[1] = clock_seconds();
     parallel_for(j.images * j.classes, class_tile, &j);
+    times[2] = clock_seconds();
     parallel_for(j.images, image_tile, &j);
     write_detections(&j);
+    times[3] = clock_seconds();
+    for (int i = 0; i < 3 && call->part_seconds; i++) call->part_seconds[i] += times[i + 1] - times[i];
 }
 
 const op_kernel select_detections_by_class = {

@@ -11,7 +11,7 @@ struct comm;
 struct device_stream;
 struct op_def;
 
-enum { OP_MAX_INPUTS = 20, OP_MAX_OUTPUTS = 10, OP_MAX_VARIANTS = 4 };
+enum { OP_MAX_INPUTS = 20, OP_MAX_OUTPUTS = 10, OP_MAX_VARIANTS = 4, OP_MAX_PARTS = 4 };
 
 /* Bytes at multiples of which scratch begins: cublasLt refuses a workspace that does not. */
 enum { OP_SCRATCH_ALIGNMENT = 256 };
@@ -36,6 +36,9 @@ typedef struct op_call {
     void *scratch; /* scratch_bytes() bytes at OP_SCRATCH_ALIGNMENT, uninitialised; NULL when that is 0 */
     struct device_stream *stream;
     struct comm *comm; /* ranks for ops that reduce over them; NULL: one rank */
+    /* [OP_MAX_PARTS] zeros, or NULL: nobody measures. A kernel that can tell adds what each of op->parts took, in seconds of
+     * all threads together. */
+    double *part_seconds;
 } op_call;
 
 /* C++ asks for every member of an initialiser that has no default. */
@@ -102,6 +105,8 @@ typedef struct op_def {
     int n_inputs, n_outputs;
     const char *input_names[OP_MAX_INPUTS];
     const char *output_names[OP_MAX_OUTPUTS];
+    const char *parts
+        [OP_MAX_PARTS]; /* what the op does one after another, where that is of different kinds; NULL-padded */
     dtype input_types[OP_MAX_INPUTS]; /* F32 stands for "real": F64 in the double build of the reference */
     unsigned optional_inputs;         /* bit mask */
     /* Bit mask of real inputs that may be BF16 or F16 instead (activations, weights), all of those present the same. Only

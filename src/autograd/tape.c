@@ -41,6 +41,7 @@ tape *tape_new(struct device *dev, struct comm *comm) {
 
 void tape_free(tape *t) {
     if (!t) return;
+    tape_timing_free(t);
     for (int i = 0; i < t->n_nodes; i++) {
         free(t->nodes[i]->params);
         free(t->nodes[i]);
@@ -50,8 +51,6 @@ void tape_free(tape *t) {
     for (int i = 0; i < t->n_marks; i++)
         if (t->marks[i].event) device_event_free(t->dev, t->marks[i].event);
     if (t->begin) device_event_free(t->dev, t->begin);
-    for (int i = 0; i < 2; i++)
-        if (t->measure[i]) device_event_free(t->dev, t->measure[i]);
     device_free(t->dev, t->one, 64);
     free(t->nodes);
     free(t->values);
@@ -178,11 +177,6 @@ static device_event *new_event(device *dev) {
     return event;
 }
 
-void tape_measure(tape *t) {
-    for (int i = 0; i < 2 && !device_is_host_accessible(t->dev); i++)
-        if (!t->measure[i]) t->measure[i] = new_event(t->dev);
-}
-
 int tape_mark(tape *t) {
     CHECK(!t->planned, "the tape is planned; nothing can be recorded any more");
     t->marks = grow(t->marks, t->n_marks, &t->marks_capacity, sizeof *t->marks);
@@ -267,25 +261,19 @@ static void written_blocks(tape *t, tape_node *node, bool backward, bool check) 
     }
 }
 
-static void run(tape *t, tape_node *node, bool backward) {
+static void run(tape *t, int index, bool backward) {
+    tape_node *node = t->nodes[index];
     op_call *call = &node->call;
     set_scratch(t, node, backward);
     bool is_host = device_is_host_accessible(t->dev);
     if (is_host) written_blocks(t, node, backward, false);
-    if (t->measure[0]) device_event_record(t->dev, t->measure[0], NULL);
-    double start = clock_seconds();
+    tape_timing_start(t, index, backward);
     if (backward)
         node->kernel->backward(call);
     else
         node->kernel->forward(call);
-    if (is_host) {
-        node->seconds[backward] += clock_seconds() - start;
-        written_blocks(t, node, backward, true);
-    } else if (t->measure[0]) {
-        device_event_record(t->dev, t->measure[1], NULL);
-        device_event_synchronize(t->dev, t->measure[1]);
-        node->seconds[backward] += 1e-3 * device_event_milliseconds(t->dev, t->measure[0], t->measure[1]);
-    }
+    tape_timing_end(t, index, backward);
+    if (is_host) written_blocks(t, node, backward, true);
 }
 
 /* The mark's place is reached as soon as everything queued before it is done. */
@@ -301,11 +289,11 @@ void tape_forward(tape *t) {
     double start = clock_seconds();
     int mark = 0;
     if (t->begin) device_event_record(t->dev, t->begin, NULL);
+    tape_timing_begin(t);
     for (int i = 0; i <= t->n_nodes; i++) {
         for (; mark < t->n_marks && t->marks[mark].node == i; mark++) pass_mark(t, &t->marks[mark], start);
         if (i == t->n_nodes) break;
-        run(t, t->nodes[i], false);
-        t->nodes[i]->runs++;
+        run(t, i, false);
     }
 }
 
@@ -325,7 +313,7 @@ void tape_backward(tape *t, tape_ready_hook hook, void *context) {
     for (int i = t->n_nodes - 1; i >= 0; i--) {
         tape_node *node = t->nodes[i];
         if (!node->active) continue;
-        run(t, node, true);
+        run(t, i, true);
         for (int j = 0; hook && j < node->call.op->n_inputs; j++) {
             if (!node->call.d_in[j]) continue;
             const tape_value *v = value_of(t, node->call.in[j]);
@@ -381,7 +369,7 @@ void tape_find_non_finite(tape *t, char *text, size_t size) {
     for (int i = 0; i < t->n_nodes; i++) {
         tape_node *node = t->nodes[i];
         found = found || input_is_bad(t, node, text, size);
-        run(t, node, false);
+        run(t, i, false);
         found = found || output_is_bad(t, node, text, size);
     }
 }
@@ -399,25 +387,4 @@ void tape_print_shapes(const tape *t, FILE *file) {
         fprintf(file, "%s\n", t->nodes[i]->active ? "" : " (forward only)");
     }
     fprintf(file, "step memory: %.1f MiB for %d ops\n", (double)t->bytes / 0x1p20, t->n_nodes);
-}
-
-static int slower_first(const void *a, const void *b) {
-    const tape_node *x = *(tape_node *const *)a, *y = *(tape_node *const *)b;
-    double d = y->seconds[0] + y->seconds[1] - x->seconds[0] - x->seconds[1];
-    return d > 0 ? 1 : d < 0 ? -1 : 0;
-}
-
-void tape_print_times(const tape *t, FILE *file) {
-    if (t->n_nodes == 0) return;
-    tape_node **sorted = new_zeroed((size_t)t->n_nodes * sizeof *sorted);
-    memcpy(sorted, t->nodes, (size_t)t->n_nodes * sizeof *sorted);
-    qsort(sorted, (size_t)t->n_nodes, sizeof *sorted, slower_first);
-    fprintf(file, "%-40s %-22s %5s %12s %12s\n", "layer", "op", "runs", "forward ms", "backward ms");
-    for (int i = 0; i < t->n_nodes; i++) {
-        const tape_node *node = sorted[i];
-        double runs = node->runs ? (double)node->runs : 1.0;
-        fprintf(file, "%-40s %-22s %5ld %12.3f %12.3f\n", t->scopes[node->scope], node->call.op->name,
-                node->runs, 1e3 * node->seconds[0] / runs, 1e3 * node->seconds[1] / runs);
-    }
-    free(sorted);
 }

@@ -5,7 +5,7 @@
  * tensor, so it gives each one just the memory for its lifetime: an activation lives until its last forward
  * reader, or until the backward of an op that declared it reads it; a gradient lives from its first writer to
  * its producer's backward. The first writer of a gradient overwrites, the others add, so nothing is cleared.
- * Running allocates nothing.
+ * Running allocates nothing. How long each op took: tape_times.h.
  *
  * Misuse (wrong shapes while recording) is a CHECK: shapes come from the program, not from the world. */
 #ifndef AUTOGRAD_TAPE_H
@@ -81,9 +81,6 @@ void tape_forward(tape *t);
 typedef void (*tape_ready_hook)(void *context, int index);
 void tape_backward(tape *t, tape_ready_hook hook, void *context);
 
-/* Where the device works behind the host, ops are timed only after this call: the host then waits for each of them. */
-void tape_measure(tape *t);
-
 /* Seconds from the start of the last tape_forward to the mark: everything recorded before it was done. The device has reached
  * the mark (the caller has waited). */
 double tape_mark_seconds(const tape *t, int mark);
@@ -92,10 +89,6 @@ double tape_mark_seconds(const tape *t, int mark);
 
 /* One line per op in order: layer, op, input and output shapes, planned bytes. */
 void tape_print_shapes(const tape *t, FILE *file);
-
-/* Per op call since the tape was made, or measured (see tape_measure): layer, op, runs, mean milliseconds forward and backward, sorted by
- * sum. */
-void tape_print_times(const tape *t, FILE *file);
 
 int tape_op_count(const tape *t);
 

@@ -1,4 +1,4 @@
-/* Shared by tape.c (recording, running) and tape_plan.c (memory). */
+/* Shared by tape.c (recording, running), tape_plan.c (memory) and tape_times.c. */
 #ifndef AUTOGRAD_TAPE_INTERNAL_H
 #define AUTOGRAD_TAPE_INTERNAL_H
 
@@ -35,8 +35,6 @@ typedef struct tape_node {
     bool active;          /* its backward runs */
     bool prepared;        /* its kernel's prepare was called */
     int scratch_block[2]; /* forward, backward; -1: none */
-    double seconds[2];
-    long runs;
 } tape_node;
 
 typedef struct tape_mark_record {
@@ -44,6 +42,8 @@ typedef struct tape_mark_record {
     double seconds;      /* since the start of the last forward run; where the host computes itself */
     device_event *event; /* elsewhere */
 } tape_mark_record;
+
+typedef struct tape_timing tape_timing; /* tape_times.c */
 
 struct tape {
     struct device *dev;
@@ -61,10 +61,10 @@ struct tape {
     size_t bytes;
     bool planned;
     char *memory;
-    device_event *begin;      /* of the last forward run; NULL without marks */
-    device_event *measure[2]; /* around an op; NULL where nothing is measured */
-    float *one;               /* gradient of every loss, on the device */
-    float *loss_scale;        /* the caller's instead; NULL: one */
+    device_event *begin; /* of the last forward run; NULL without marks */
+    tape_timing *timing; /* NULL where nothing is measured */
+    float *one;          /* gradient of every loss, on the device */
+    float *loss_scale;   /* the caller's instead; NULL: one */
     dtype storage;
     bool tf32;
 };
@@ -78,6 +78,12 @@ int tape_add_block(tape *t, size_t bytes, int first, int last);
 /* Guard zones (MASKRCNN_REDZONES): paints a block's zones before an op writes it, checks them afterwards. */
 void tape_paint_redzones(tape *t, int block);
 void tape_check_redzones(tape *t, int block, const char *op, const char *what);
+
+/* Around forward and around each op; without effect where nothing is measured. */
+void tape_timing_begin(tape *t);
+void tape_timing_start(tape *t, int index, bool backward);
+void tape_timing_end(tape *t, int index, bool backward);
+void tape_timing_free(tape *t);
 
 /* Data of a block inside the attached memory. */
 void *tape_block_data(tape *t, int block);

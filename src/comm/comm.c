@@ -87,6 +87,10 @@ comm_request comm_start_sum(comm *c, void *values, size_t count, comm_type type)
     return c->ops->start_sum(c, values, count, type);
 }
 
+bool comm_sum_span(comm *c, comm_request request, double *start, double *end) {
+    return c->ops->sum_span && c->ops->sum_span(c, request, start, end);
+}
+
 void comm_poll(comm *c) {
     if (c->ops->poll) c->ops->poll(c);
 }

@@ -58,6 +58,10 @@ void comm_wait(comm *c, comm_request request);
 /* True when comm_wait would not wait. Not collective. */
 bool comm_is_done(comm *c, comm_request request);
 
+/* When a sum that was waited for ran, on clock_seconds' clock; of the newest 1024. False: the backend cannot tell, since the sum runs
+ * on a device, or takes no time. Not collective. */
+bool comm_sum_span(comm *c, comm_request request, double *start, double *end);
+
 /* Looks whether a peer was lost while sums are under way on a GPU; ends the job then, saying so. To be called while the host waits
  * for the device. Not collective. */
 void comm_poll(comm *c);

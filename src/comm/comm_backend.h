@@ -13,6 +13,7 @@ typedef struct comm_ops {
     comm_request (*start_sum)(comm *c, void *values, size_t count, comm_type type);
     void (*wait)(comm *c, comm_request request);
     bool (*is_done)(comm *c, comm_request request);
+    bool (*sum_span)(comm *c, comm_request request, double *start, double *end); /* NULL: it cannot tell */
     void (*poll)(comm *c); /* NULL: nothing to look at */
     /* ---- for host memory ---- */
     void (*max_i32)(comm *c, int32_t *values, size_t count);

@@ -12,6 +12,7 @@
 #include "comm/comm_backend.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/half.h"
 
 #include <mpi.h>
@@ -43,7 +44,8 @@ enum {
 typedef struct queued_sum {
     void *values;
     size_t count;
-    comm_type type; /* never F64 */
+    comm_type type;    /* never F64 */
+    double start, end; /* when it ran */
 } queued_sum;
 
 typedef struct comm_mpi {
@@ -164,8 +166,11 @@ static void *sum_thread(void *argument) {
         uint64_t ticket = m->finished_count;
         queued_sum job = m->queue[ticket % QUEUE_SIZE];
         pthread_mutex_unlock(&m->lock);
+        job.start = clock_seconds();
         sum_range(m, job, ticket);
+        job.end = clock_seconds();
         pthread_mutex_lock(&m->lock);
+        m->queue[ticket % QUEUE_SIZE] = job;
         m->finished_count++;
         pthread_cond_broadcast(&m->finished);
     }
@@ -179,7 +184,7 @@ static comm_request mpi_start_sum(comm *c, void *values, size_t count, comm_type
     pthread_mutex_lock(&m->lock);
     CHECK(m->begun_count - m->finished_count < QUEUE_SIZE, "%d sums under way", QUEUE_SIZE);
     comm_request request = {m->begun_count++};
-    m->queue[request.ticket % QUEUE_SIZE] = (queued_sum){values, count, type};
+    m->queue[request.ticket % QUEUE_SIZE] = (queued_sum){.values = values, .count = count, .type = type};
     pthread_cond_signal(&m->begun);
     pthread_mutex_unlock(&m->lock);
     return request;
@@ -199,6 +204,17 @@ static bool mpi_is_done(comm *c, comm_request request) {
     bool done = m->finished_count > request.ticket;
     pthread_mutex_unlock(&m->lock);
     return done;
+}
+
+static bool mpi_sum_span(comm *c, comm_request request, double *start, double *end) {
+    comm_mpi *m = (comm_mpi *)c;
+    pthread_mutex_lock(&m->lock);
+    CHECK(request.ticket < m->finished_count && m->begun_count - request.ticket <= QUEUE_SIZE,
+          "when did a sum run that is under way or long past?");
+    *start = m->queue[request.ticket % QUEUE_SIZE].start;
+    *end = m->queue[request.ticket % QUEUE_SIZE].end;
+    pthread_mutex_unlock(&m->lock);
+    return true;
 }
 
 /* Few values: everybody gets everybody's and adds them in the order of the ranks. */
@@ -313,6 +329,7 @@ static const comm_ops mpi_ops = {
     .start_sum = mpi_start_sum,
     .wait = mpi_wait,
     .is_done = mpi_is_done,
+    .sum_span = mpi_sum_span,
     .max_i32 = mpi_max_i32,
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,

@@ -84,6 +84,11 @@ static bool staged_is_done(comm *c, comm_request request) {
     return !sum->under_way || comm_is_done(s->base.host, sum->request);
 }
 
+static bool staged_sum_span(comm *c, comm_request request, double *start, double *end) {
+    comm_staged *s = (comm_staged *)c;
+    return comm_sum_span(s->base.host, s->sums[request.ticket % UNDER_WAY].request, start, end);
+}
+
 static void staged_sum_f64(comm *c, double *values, size_t count) {
     comm_staged *s = (comm_staged *)c;
     size_t bytes = count * sizeof *values;
@@ -101,6 +106,7 @@ static const comm_ops staged_ops = {
     .start_sum = staged_start_sum,
     .wait = staged_wait,
     .is_done = staged_is_done,
+    .sum_span = staged_sum_span,
 };
 
 status comm_staged_open(comm **out, comm *host, device *d) {

@@ -9,6 +9,7 @@ typedef struct bucket {
     size_t begin, end; /* elements; begin is the lowest parameter's offset */
     int params, missing;
     comm_request request;
+    device_event *ready, *done; /* of the compute and the comm stream; where a device is measured */
 } bucket;
 
 struct grad_buckets {
@@ -22,6 +23,8 @@ struct grad_buckets {
     bucket *buckets; /* in the order they begin: from the end of the buffer */
     int param_count, bucket_count, begun;
     bool running;
+    device *dev; /* NULL: nothing is measured */
+    const device_instant *origin;
 };
 
 /* Fills buckets and bucket_of; `buckets` has room for one per parameter. */
@@ -72,6 +75,10 @@ status grad_buckets_new(grad_buckets **out, comm *c, const grad_buffer *gradient
 
 void grad_buckets_free(grad_buckets *b) {
     if (!b) return;
+    for (int k = 0; k < b->bucket_count; k++) {
+        if (b->buckets[k].ready) device_event_free(b->dev, b->buckets[k].ready);
+        if (b->buckets[k].done) device_event_free(b->dev, b->buckets[k].done);
+    }
     free(b->params);
     free(b->bucket_of);
     free(b->ready);
@@ -91,6 +98,13 @@ void grad_buckets_begin(grad_buckets *b) {
     b->running = true;
 }
 
+static void begin_sum(grad_buckets *b, bucket *k) {
+    if (!b->comm) return;
+    if (k->ready) device_event_record(b->dev, k->ready, NULL);
+    k->request = comm_start_sum(b->comm, b->gradients + k->begin * b->width, k->end - k->begin, b->type);
+    if (k->done) device_event_record(b->dev, k->done, device_get_stream(b->dev, DEVICE_STREAM_COMM));
+}
+
 void grad_buckets_ready(grad_buckets *b, int index) {
     CHECK(b->running, "a gradient is ready outside of grad_buckets_begin and grad_buckets_finish");
     CHECK(index >= 0 && index < b->param_count, "parameter %d of %d is ready", index, b->param_count);
@@ -98,12 +112,8 @@ void grad_buckets_ready(grad_buckets *b, int index) {
     CHECK(!b->ready[index], "gradient of %s is ready twice", b->params[index].name);
     b->ready[index] = true;
     b->buckets[b->bucket_of[index]].missing--;
-    for (; b->begun < b->bucket_count && b->buckets[b->begun].missing == 0; b->begun++) {
-        bucket *k = &b->buckets[b->begun];
-        if (b->comm)
-            k->request =
-                comm_start_sum(b->comm, b->gradients + k->begin * b->width, k->end - k->begin, b->type);
-    }
+    for (; b->begun < b->bucket_count && b->buckets[b->begun].missing == 0; b->begun++)
+        begin_sum(b, &b->buckets[b->begun]);
 }
 
 void grad_buckets_ready_hook(void *context, int index) {
@@ -123,4 +133,39 @@ grad_bucket_times grad_buckets_finish(grad_buckets *b) {
     times.exposed_seconds = clock_seconds() - begin;
     b->running = false;
     return times;
+}
+
+static device_event *new_event(device *dev) {
+    device_event *event;
+    status got = device_event_new_timed(dev, &event);
+    CHECK(got == STATUS_OK, "%s", error_cause());
+    return event;
+}
+
+void grad_buckets_measure(grad_buckets *b, device *dev, const device_instant *origin) {
+    if (b->dev) return;
+    b->dev = dev;
+    b->origin = origin;
+    for (int k = 0; k < b->bucket_count && !device_is_host_accessible(dev); k++) {
+        b->buckets[k].ready = new_event(dev);
+        b->buckets[k].done = new_event(dev);
+    }
+}
+
+/* On a device a sum starts when its gradients are there and the sum before it is over. */
+grad_bucket_span grad_buckets_span(const grad_buckets *b, int index) {
+    const bucket *k = &b->buckets[index];
+    grad_bucket_span span = {.bytes = (k->end - k->begin) * b->width};
+    double start = 0, end = 0;
+    CHECK(b->dev && index < b->bucket_count, "when did bucket %d of %d run?", index, b->bucket_count);
+    if (!b->comm || comm_size(b->comm) == 1) return span;
+    if (!comm_sum_span(b->comm, k->request, &start, &end)) {
+        start = device_event_seconds(b->dev, b->origin, k->ready);
+        double before = index ? device_event_seconds(b->dev, b->origin, b->buckets[index - 1].done) : start;
+        if (before > start) start = before;
+        end = device_event_seconds(b->dev, b->origin, k->done);
+    }
+    span.start = start;
+    span.seconds = end - start;
+    return span;
 }

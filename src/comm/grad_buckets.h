@@ -49,4 +49,16 @@ grad_bucket_times grad_buckets_finish(grad_buckets *b);
 
 int grad_buckets_count(const grad_buckets *b);
 
+/* From now on it is noted when each sum runs; `origin` as for tape_measure, of the device the gradients are on. */
+void grad_buckets_measure(grad_buckets *b, device *dev, const device_instant *origin);
+
+/* When the sum of a bucket ran, on clock_seconds' clock. */
+typedef struct grad_bucket_span {
+    double start, seconds; /* 0: it took none */
+    size_t bytes;
+} grad_bucket_span;
+
+/* Of bucket `index` in the order they begin, of the last step, which the device has finished. Needs grad_buckets_measure. */
+grad_bucket_span grad_buckets_span(const grad_buckets *b, int index);
+
 #endif

@@ -237,6 +237,10 @@ void device_event_synchronize(device *d, device_event *event) {
 bool device_event_is_reached(device *d, device_event *event) {
     return d->ops->event_is_reached(d, event);
 }
+double device_event_seconds(device *d, const device_instant *origin, device_event *event) {
+    return origin->seconds + 1e-3 * device_event_milliseconds(d, origin->event, event);
+}
+
 double device_event_milliseconds(device *d, device_event *from, device_event *to) {
     return d->ops->event_milliseconds(d, from, to);
 }

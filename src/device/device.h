@@ -101,6 +101,15 @@ bool device_event_is_reached(device *d, device_event *event);  /* the host does 
 /* Time between two timed events that are recorded and reached. On the CPU: between the calls that recorded them. */
 double device_event_milliseconds(device *d, device_event *from, device_event *to);
 
+/* A moment on the host's clock (clock_seconds) and on the device's: a timed event, recorded while nothing was queued. */
+typedef struct device_instant {
+    double seconds;
+    device_event *event;
+} device_instant;
+
+/* When a timed event, recorded and reached since that moment, was reached, on the host's clock. */
+double device_event_seconds(device *d, const device_instant *origin, device_event *event);
+
 /* A graph is a recording that is queued as a whole, with one call of the driver. Between begin and end, everything queued on
  * the compute stream, and on streams that wait for an event recorded there, is recorded and does not run; such a stream must
  * be joined again (the compute stream waits for its last event) before the end. Nothing in between may wait, take or give

@@ -51,7 +51,7 @@ status device_cpu_open(device **out);
 
 /* A plug-in exports `status device_plugin_open(device **out, int card, int version)` and refuses
  * (NO_DEVICE) a version that is not the one it was built with. */
-enum { DEVICE_PLUGIN_VERSION = 4 };
+enum { DEVICE_PLUGIN_VERSION = 5 };
 typedef status (*device_plugin_open_function)(device **out, int card, int version);
 #define DEVICE_PLUGIN_OPEN_NAME "device_plugin_open"
 

@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "comm/grad_buckets.h"
 #include "setup/step_batch.h"
 
 #include <inttypes.h>
@@ -26,6 +25,9 @@ typedef struct pending {
     device_event *copied; /* the record is in host memory */
 } pending;
 
+const char *const step_stage_names[STEP_STAGES] = {"data",     "copy",      "forward",
+                                                   "backward", "allreduce", "optimizer"};
+
 struct step_queue {
     step_queue_spec spec;
     step_memory memory;
@@ -36,7 +38,10 @@ struct step_queue {
     pending ring[MOST_BEHIND + 1];
     optimizer_record *records; /* [MOST_BEHIND + 1], page-locked */
     int64_t queued, taken;     /* steps of this process */
-    bool captures;
+    bool captures, measured;
+    double clock[STEP_STAGES + 1]; /* where the stages of this step begin and end, on the host's clock */
+    device_event *bounds[STEP_STAGES + 1]; /* and on the device's, from the end of STEP_DATA on */
+    device_instant origin;                 /* of this step: bounds[STEP_COPY] */
 };
 
 static comm_type sum_type(dtype type) {
@@ -88,7 +93,7 @@ static bool ranks_share_canvas(const step_queue_spec *s) {
 static bool may_capture(const step_queue_spec *s) {
     bool over_nccl = strcmp(comm_backend_name(s->c), "nccl") == 0;
     bool sums_can = comm_size(s->c) == 1 || (over_nccl && ranks_share_canvas(s));
-    return s->cfg->CUDA_GRAPH && !s->times && sums_can && device_can_capture(s->dev);
+    return s->cfg->CUDA_GRAPH && sums_can && device_can_capture(s->dev);
 }
 
 static status prepare(step_queue *q) {
@@ -101,13 +106,14 @@ static status prepare(step_queue *q) {
     RETURN_IF_ERROR(train_graph_check(&s->model->spec, &largest));
     RETURN_IF_ERROR(step_memory_init(&q->memory, s->dev, &largest));
     RETURN_IF_ERROR(optimizer_new(&q->opt, &s->model->params, s->cfg, q->memory.inputs.rates));
-    if (s->times) tape_measure(optimizer_tape(q->opt));
     q->memory.inputs.losses = optimizer_record_place(q->opt)->losses;
     q->memory.inputs.loss_scale = optimizer_loss_scale(q->opt);
     int global_images = (int)s->cfg->SOLVER_IMS_PER_BATCH;
     RETURN_IF_ERROR(graph_cache_init(&q->graphs, s->model, s->c, &q->memory, global_images));
     RETURN_IF_ERROR(make_buckets(q));
-    return make_ring(q);
+    RETURN_IF_ERROR(make_ring(q));
+    if (s->measure) step_queue_measure(q);
+    return STATUS_OK;
 }
 
 status step_queue_new(step_queue **out, const step_queue_spec *spec) {
@@ -127,6 +133,8 @@ void step_queue_free(step_queue *q) {
     if (!q) return;
     device *dev = q->spec.dev;
     device_synchronize(dev, NULL); /* steps may still write the records */
+    for (int i = 0; i <= STEP_STAGES; i++)
+        if (q->bounds[i]) device_event_free(dev, q->bounds[i]);
     for (int i = 0; i <= MOST_BEHIND; i++) {
         if (q->ring[i].copied) device_event_free(dev, q->ring[i].copied);
         free(q->ring[i].image_ids);
@@ -149,6 +157,24 @@ static void wait_for(step_queue *q, device_event *event) {
     while (!device_event_is_reached(q->spec.dev, event)) look_around(q);
 }
 
+/* This is where `stage` begins, and the one before it ends. */
+static void begin_stage(step_queue *q, int stage) {
+    q->clock[stage] = clock_seconds();
+    if (q->measured && q->bounds[stage]) device_event_record(q->spec.dev, q->bounds[stage], NULL);
+}
+
+/* What the host fills for a device counts as copy too; before that the device is idle. */
+static void tell_stages(step_queue *q, step_report *r) {
+    device *dev = q->spec.dev;
+    bool is_host = device_is_host_accessible(dev);
+    if (!is_host && !q->measured) return;
+    for (int i = 0; i < STEP_STAGES; i++) r->stages[i] = q->clock[i + 1] - q->clock[i];
+    if (is_host) return;
+    q->origin.seconds = q->clock[STEP_COPY];
+    for (int i = STEP_COPY; i < STEP_STAGES; i++)
+        r->stages[i] = 1e-3 * device_event_milliseconds(dev, q->bounds[i], q->bounds[i + 1]);
+}
+
 /* Brings the batch on its way into the step's inputs; all ranks learn here if one of them failed, so that nobody waits for it. */
 static status take_batch(step_queue *q, train_graph **step, step_report *r, bool *is_mine_alone) {
     const step_queue_spec *spec = &q->spec;
@@ -167,9 +193,12 @@ static status take_batch(step_queue *q, train_graph **step, step_report *r, bool
         height = shared[1];
         width = shared[2];
     }
+    begin_stage(q, STEP_COPY);
     status got = graph_cache_get(step, &q->graphs, height, width);
     *is_mine_alone = got != STATUS_OK;
     RETURN_IF_ERROR(got);
+    r->height = height;
+    r->width = width;
     step_inputs *host;
     while (!step_memory_is_free(&q->memory)) look_around(q);
     step_used used = step_batch_fill(&host, &q->memory, &batch, spec->data->set);
@@ -190,11 +219,15 @@ static void queue_step(step_queue *q, train_graph *step) {
     optimizer_record *record = optimizer_record_place(q->opt);
     device_copy(q->spec.dev, NULL, record->losses + SKIPPED_IMAGES, q->memory.inputs.skipped_images,
                 sizeof *record->losses);
+    begin_stage(q, STEP_FORWARD);
     tape_forward(step->t);
+    begin_stage(q, STEP_BACKWARD);
     grad_buckets_begin(q->buckets);
     tape_backward(step->t, grad_buckets_ready_hook, q->buckets);
+    begin_stage(q, STEP_ALLREDUCE);
     grad_buckets_finish(q->buckets);
     comm_allreduce_sum_f32(q->spec.c, record->losses, SKIPPED_IMAGES + 1);
+    begin_stage(q, STEP_OPTIMIZER);
     optimizer_queue(q->opt);
 }
 
@@ -217,27 +250,29 @@ static status queue_or_launch(step_queue *q, train_graph *step) {
 
 status step_queue_run(step_queue *q, int64_t iteration, bool *is_mine_alone) {
     CHECK(q->queued - q->taken <= q->behind, "a report that is due was not taken");
-    double start = clock_seconds();
     int at = (int)(q->queued % (MOST_BEHIND + 1));
     pending *p = &q->ring[at];
     step_report *r = &p->report;
     train_graph *step;
     *r = (step_report){.iteration = iteration, .image_ids = p->image_ids};
     *is_mine_alone = false;
+    begin_stage(q, STEP_DATA);
     RETURN_IF_ERROR(take_batch(q, &step, r, is_mine_alone));
     if (q->spec.trace_shapes && comm_rank(q->spec.c) == 0 && iteration == q->spec.first_iteration)
         tape_print_shapes(step->t, stdout);
-    if (q->spec.times) tape_measure(step->t);
+    if (q->measured) tape_measure(step->t, &q->origin);
     status s = queue_or_launch(q, step);
     *is_mine_alone = s != STATUS_OK;
     RETURN_IF_ERROR(s);
     device_copy(q->spec.dev, NULL, &q->records[at], optimizer_record_place(q->opt), sizeof *q->records);
+    begin_stage(q, STEP_STAGES);
     device_event_record(q->spec.dev, p->copied, NULL);
     if (q->behind == 0) r->graph = step;
     q->queued++;
     /* The pace of a GPU that is behind is that of the iterations. */
     if (q->queued - q->taken > q->behind) wait_for(q, q->ring[q->taken % (MOST_BEHIND + 1)].copied);
-    r->seconds = clock_seconds() - start;
+    tell_stages(q, r);
+    r->seconds = clock_seconds() - q->clock[STEP_DATA];
     return STATUS_OK;
 }
 
@@ -256,6 +291,58 @@ bool step_queue_take(step_queue *q, step_report *out, bool all) {
     out->skipped_images = (int64_t)record->losses[SKIPPED_IMAGES];
     out->gradients = optimizer_report(q->opt, record);
     return true;
+}
+
+void step_queue_measure(step_queue *q) {
+    device *dev = q->spec.dev;
+    CHECK(q->queued == q->taken, "steps are measured from now on, but reports of others were not taken");
+    if (q->measured) return;
+    q->measured = true;
+    q->captures = false;
+    q->behind = 0;
+    for (int i = STEP_COPY; i <= STEP_STAGES && !device_is_host_accessible(dev); i++) {
+        status got = device_event_new_timed(dev, &q->bounds[i]);
+        CHECK(got == STATUS_OK, "%s", error_cause());
+    }
+    q->origin.event = q->bounds[STEP_COPY];
+    tape_measure(optimizer_tape(q->opt), &q->origin);
+    grad_buckets_measure(q->buckets, dev, &q->origin);
+}
+
+void step_queue_take_runs(step_queue *q, const step_report *report, tape_run_hook hook, void *context) {
+    CHECK(report->graph, "the step's graph is another step's by now");
+    tape_take_runs(report->graph->t, hook, context);
+    tape_take_runs(optimizer_tape(q->opt), hook, context);
+}
+
+typedef struct step_sum {
+    op_table *table;
+    double seconds;
+} step_sum;
+
+static void add_run(void *context, const tape_run *run) {
+    step_sum *sum = context;
+    sum->seconds += run->seconds;
+    op_table_add_run(sum->table, run);
+}
+
+void step_queue_tabulate(step_queue *q, const step_report *report, op_table *table) {
+    step_sum sum = {.table = table};
+    step_queue_take_runs(q, report, add_run, &sum);
+    op_table_add(table, "data wait", report->stages[STEP_DATA]);
+    op_table_add(table, "batch copy", report->stages[STEP_COPY]);
+    op_table_add(table, "all-reduce (exposed)", report->stages[STEP_ALLREDUCE]);
+    double known =
+        sum.seconds + report->stages[STEP_DATA] + report->stages[STEP_COPY] + report->stages[STEP_ALLREDUCE];
+    op_table_add(table, "between ops", fmax(report->seconds - known, 0));
+    op_table_end_step(table);
+}
+
+void step_queue_take_sums(step_queue *q, step_sum_hook hook, void *context) {
+    for (int i = 0; i < grad_buckets_count(q->buckets); i++) {
+        grad_bucket_span span = grad_buckets_span(q->buckets, i);
+        hook(context, &span);
+    }
 }
 
 const step_memory *step_queue_memory(const step_queue *q) {

@@ -34,7 +34,8 @@ typedef struct trainer {
     mask_rcnn model;
     schedule rates;
     step_queue *steps;
-    metrics *log; /* rank 0 only */
+    metrics *log;    /* rank 0 only */
+    op_table *times; /* with options->times */
     run_evaluation tests;
     bool stopped_early;
     char stop_reason[256];
@@ -237,7 +238,7 @@ static status prepare_steps(trainer *t) {
                             .first_iteration = t->iteration,
                             .same_canvas = t->options->deterministic,
                             .trace_shapes = t->options->trace_shapes,
-                            .times = t->options->times};
+                            .measure = t->options->times};
     RETURN_IF_ERROR(step_queue_new(&t->steps, &spec));
     if (t->loss_scale.scale <= 0) return STATUS_OK;
     float state[GRADIENT_STATE_SIZE] = {[GRADIENT_STATE_SCALE] = (float)t->loss_scale.scale,
@@ -291,7 +292,8 @@ static status stop_non_finite(trainer *t, const step_report *r) {
     culprit mine = {.count = (int32_t)(t->cfg->SOLVER_IMS_PER_BATCH / t->env.size)};
     if (mine.count > MAX_NAMED_IMAGES) mine.count = MAX_NAMED_IMAGES;
     memcpy(mine.images, r->image_ids, (size_t)mine.count * sizeof *mine.images);
-    if (r->graph) tape_find_non_finite(r->graph->t, mine.tensor, sizeof mine.tensor);
+    if (r->graph && device_is_host_accessible(t->dev))
+        tape_find_non_finite(r->graph->t, mine.tensor, sizeof mine.tensor);
     culprit *all = calloc((size_t)t->env.size, sizeof *all);
     CHECK(all, "out of memory for a report");
     comm_gather(t->c, all, &mine, sizeof mine);
@@ -409,6 +411,7 @@ static status take_reports(trainer *t, bool all) {
                      ": gradients overflow at loss scale %g: not updated, the scale is halved",
                      r.iteration, r.gradients.loss_scale);
         log_step(t, &r);
+        if (t->times) step_queue_tabulate(t->steps, &r, t->times);
     }
     return STATUS_OK;
 }
@@ -441,20 +444,14 @@ static status finish(trainer *t) {
 }
 
 static void print_times(const trainer *t) {
-    if (!t->options->times || !is_first(t)) return;
-    const graph_cache *cache = step_queue_graphs(t->steps);
-    for (int i = 0; i < CANVAS_CACHE_SIZE; i++) {
-        if (!cache->graphs[i]) continue;
-        printf("canvas %" PRId64 "x%" PRId64 "\n", cache->graphs[i]->shape.height,
-               cache->graphs[i]->shape.width);
-        tape_print_times(cache->graphs[i]->t, stdout);
-    }
-    printf("optimizer\n");
-    tape_print_times(optimizer_tape(step_queue_optimizer(t->steps)), stdout);
+    if (!t->times || !is_first(t)) return;
+    printf("%ld steps\n", op_table_steps(t->times));
+    op_table_print(t->times, stdout, NULL, 0);
 }
 
 static void trainer_release(trainer *t) {
     metrics_close(t->log);
+    op_table_free(t->times);
     step_queue_free(t->steps);
     mask_rcnn_release(&t->model);
     run_evaluation_close(&t->tests);
@@ -470,6 +467,7 @@ status trainer_run(config *cfg, const trainer_options *options) {
     if (!t) return error_set(STATUS_OS, "free some memory", "out of memory for the trainer");
     t->cfg = cfg;
     t->options = options;
+    if (options->times) t->times = op_table_new(OP_TABLE_BY_CALL);
     status s = prepare_before_mpi(t);
     if (s == STATUS_OK) s = setup_device(&t->dev, cfg, t->env.local_rank);
     if (s == STATUS_OK) s = comm_open(&t->c, &t->env, t->dev);

@@ -8,7 +8,7 @@ typedef struct trainer_options {
     bool resume;        /* go on from OUTPUT_DIR's newest whole checkpoint, if there is one */
     bool deterministic; /* the canvas is chosen from the global batch, so ranks do not change the padding */
     bool trace_shapes;  /* print the first step's tensors in order */
-    bool times;         /* print each op's time at the end */
+    bool times;         /* measure each op and print its time at the end */
 } trainer_options;
 
 /* Runs the job. Forks the loader's processes first and starts MPI after that, so call it before threads or MPI exist.

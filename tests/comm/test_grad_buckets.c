@@ -1,4 +1,5 @@
 /* ranks: 1 2 4 */
+#include "base/clock.h"
 #include "comm/grad_buckets.h"
 
 #include <setjmp.h>
@@ -14,6 +15,7 @@
 #include <cmocka.h>
 
 static comm *world;
+static device *cpu;
 static int rank, size;
 
 /* Parameters of odd sizes that start at multiples of 16, as in the parameter store; the third is frozen. */
@@ -75,6 +77,9 @@ static void sums_run_before_finish(void **state) {
     grad_buckets *b;
     assert_int_equal(grad_buckets_new(&b, world, &(grad_buffer){gradients, COMM_F32}, table, PARAMS, 24000),
                      STATUS_OK);
+    static const size_t sizes[] = {4 * 2700, 4 * (5136 + 3333 - 4112), 4 * 4112};
+    grad_buckets_measure(b, cpu, NULL);
+    double begin = clock_seconds();
     grad_buckets_begin(b);
     for (int i = PARAMS - 1; i >= 3; i--) grad_buckets_ready(b, i);
     nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
@@ -84,6 +89,16 @@ static void sums_run_before_finish(void **state) {
     assert_int_equal(times.buckets, 3);
     assert_true(times.hidden >= 1);
     check_sums(gradients);
+    double before = begin;
+    for (int k = 0; k < 3; k++) { /* one after the other, the last one after the sleep */
+        grad_bucket_span span = grad_buckets_span(b, k);
+        assert_int_equal(span.bytes, sizes[k]);
+        if (size == 1) continue;
+        assert_true(span.start >= before && span.seconds > 0);
+        before = span.start + span.seconds;
+        if (k != 1) assert_true((span.start > begin + 1) == (k == 2));
+    }
+    assert_true(before <= clock_seconds());
     grad_buckets_free(b);
     free(gradients);
 }
@@ -147,7 +162,6 @@ int main(void) {
            1); /* a failure on one rank must end the others, not leave them waiting */
     if (cmocka_run_group_tests(without_mpi, NULL, NULL)) return 1;
     rank_env env;
-    device *cpu;
     if (rank_env_read(&env) != STATUS_OK || device_open(&cpu, "cpu") != STATUS_OK) return 1;
     if (comm_open(&world, &env, cpu) != STATUS_OK) {
         rank_env_report_error(&env);

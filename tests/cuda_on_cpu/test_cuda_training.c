@@ -72,8 +72,47 @@ static void load_config(config *cfg) {
     ok(config_load(cfg, NULL, (char *const *)words, sizeof words / sizeof *words));
 }
 
+/* What the ops of a measured step cost. */
+typedef struct step_runs {
+    int runs, convolutions;
+    double seconds, last_start;
+    op_cost cost;
+} step_runs;
+
+static void note_run(void *context, const tape_run *run) {
+    step_runs *all = context;
+    assert_true(run->seconds >= 0 && run->start >= all->last_start);
+    all->last_start = run->start;
+    all->seconds += run->seconds;
+    all->cost.flops += run->cost.flops;
+    all->cost.written_bytes += run->cost.written_bytes;
+    all->convolutions += strcmp(run->op->name, "conv2d") == 0;
+    all->runs++;
+}
+
+/* One more step, measured: the host waits for it, and its stages are known. */
+static step_runs measure_step(step_queue *q) {
+    bool is_mine_alone;
+    step_report report;
+    step_runs all = {0};
+    step_queue_measure(q);
+    ok(step_queue_run(q, STEPS, &is_mine_alone));
+    assert_true(step_queue_take(q, &report, false));
+    assert_non_null(report.graph);
+    assert_true(report.height == 64 && report.width == 64);
+    double sum = 0;
+    for (int i = 0; i < STEP_STAGES; i++) {
+        assert_true(report.stages[i] >= 0);
+        sum += report.stages[i];
+    }
+    assert_true(report.stages[STEP_FORWARD] > 0 && report.stages[STEP_BACKWARD] > 0);
+    step_queue_take_runs(q, &report, note_run, &all);
+    assert_true(all.seconds > 0 && all.seconds <= sum * (1 + 1e-6));
+    return all;
+}
+
 /* Reports of STEPS iterations, in order. */
-static void train(step_report reports[STEPS], bool on_gpu) {
+static step_runs train(step_report reports[STEPS], bool on_gpu) {
     config cfg;
     rank_env env = {.size = 1, .local_size = 1};
     train_data data;
@@ -108,6 +147,9 @@ static void train(step_report reports[STEPS], bool on_gpu) {
     if (on_gpu) assert_int_equal(fake_device_get_counts(dev).graphs, STEPS - 1);
     while (step_queue_take(q, &reports[taken], true)) taken++;
     assert_int_equal(taken, STEPS);
+    step_runs runs = measure_step(q);
+    if (on_gpu)
+        assert_int_equal(fake_device_get_counts(dev).graphs, STEPS - 1); /* it is not queued as a recording */
     step_queue_free(q);
     mask_rcnn_release(&model);
     comm_close(c);
@@ -116,13 +158,18 @@ static void train(step_report reports[STEPS], bool on_gpu) {
     const char *problem = on_gpu ? fake_device_take_problem(dev) : NULL;
     if (problem) fail_msg("%s", problem);
     device_close(dev);
+    return runs;
 }
 
 static void training_equals_the_cpus(void **state) {
     (void)state;
     static step_report cpu[STEPS], cuda[STEPS];
-    train(cpu, false);
-    train(cuda, true);
+    step_runs on_cpu = train(cpu, false), on_gpu = train(cuda, true);
+    assert_true(on_cpu.runs == on_gpu.runs && on_cpu.convolutions == on_gpu.convolutions);
+    assert_true(on_cpu.convolutions > 50 && on_cpu.cost.flops > 1e7);
+    /* The same counts of rows, so the same costs. */
+    assert_true(on_cpu.cost.flops == on_gpu.cost.flops);
+    assert_true(on_cpu.cost.written_bytes == on_gpu.cost.written_bytes);
     for (int i = 0; i < STEPS; i++) {
         assert_true(cuda[i].iteration == i && cuda[i].lr == cpu[i].lr);
         assert_false(cuda[i].gradients.is_stopped || cuda[i].gradients.is_skipped);

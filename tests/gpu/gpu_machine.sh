@@ -28,14 +28,16 @@ train() {
   echo '[11/21 09:21:30 maskrcnn.events]: throughput over iterations 100-500: 171.250 img/s (171.250 per rank)'
   if [[ " ${words[*]} " != *' --times '* ]]; then return; fi
   cat <<'END'
-canvas 800x1344
-layer                                    op                      runs   forward ms  backward ms
-backbone.fpn.layer_blocks.0.0            conv2d                    30        1.250        2.500
-rpn.head.conv.0.0                        conv2d                    30        1.000        0.125
-roi_heads.box_roi_pool                   roi_align_fpn             30        0.500        1.000
-optimizer
-layer                                    op                      runs   forward ms  backward ms
-optimizer                                sgd_step                  30        0.250        0.000
+30 steps
+per step                                                   mean ms    std ms   count      %        MB     GFLOP     GB/s   GFLOP/s
+backbone.fpn.layer_blocks.0.0 conv2d         backward      2.500     0.010       1  37.74    100.00    10.000    40.00   4000.00
+backbone.fpn.layer_blocks.0.0 conv2d         forward       1.250     0.010       1  18.87    100.00    10.000    80.00   8000.00
+rpn.head.conv.0.0 conv2d                     forward       1.000     0.010       1  15.09    100.00    10.000   100.00  10000.00
+roi_heads.box_roi_pool roi_align_fpn         backward      1.000     0.010       1  15.09    100.00     1.000   100.00   1000.00
+roi_heads.box_roi_pool roi_align_fpn         forward       0.500     0.010       1   7.55    100.00     1.000   200.00   2000.00
+optimizer sgd_step                           forward       0.250     0.010       1   3.77      0.18     0.300     0.70   1200.00
+rpn.head.conv.0.0 conv2d                     backward      0.125     0.010       1   1.89    100.00    10.000   800.00  80000.00
+data wait                                                  0.010     0.001       1   0.15
 END
 }
 

@@ -12,6 +12,7 @@
 #include "add/add.h"
 #include "autograd/tape.h"
 #include "autograd/tape_internal.h"
+#include "autograd/tape_times.h"
 #include "base/philox.h"
 #include "device/device.h"
 #include "linear/linear.h"
@@ -171,8 +172,62 @@ static void non_finite_values_are_found(void **state) {
     network_release(&n);
 }
 
+typedef struct told {
+    int count;
+    tape_run runs[4];
+} told;
+
+static void note_run(void *context, const tape_run *run) {
+    told *all = context;
+    assert_true(all->count < 4);
+    all->runs[all->count++] = *run;
+}
+
+/* Runs are told once, forward before backward, and cost what their valid rows do. */
+static void measured_runs_cost_their_valid_rows(void **state) {
+    (void)state;
+    static float x[ROWS * WIDTH], weight[WIDTH * WIDTH], gradient[WIDTH * WIDTH], seed[ROWS * WIDTH];
+    int32_t rows = ROWS - 2;
+    device *dev;
+    assert_int_equal(device_open(&dev, "cpu"), STATUS_OK);
+    tape *t = tape_new(dev, NULL);
+    tensor *w = tape_variable(t, "weight", DTYPE_F32, (int64_t[]){WIDTH, WIDTH}, 2, weight, gradient, 0);
+    tensor *in = tape_constant(t, "x", DTYPE_F32, 2, (int64_t[]){ROWS, WIDTH}, x);
+    in->rows = tape_constant(t, "count", DTYPE_I32, 1, (int64_t[]){1}, &rows);
+    tape_scope(t, "head.fc");
+    tensor *y = linear(t, in, w, NULL, &(linear_params){.relu = false});
+    tape_value *v = t->values[y->id];
+    v->grad = v->value;
+    v->grad.data = seed;
+    v->external_grad = v->grad_written = true;
+    size_t bytes = tape_plan(t);
+    void *memory = aligned_alloc(64, bytes + 64);
+    assert_non_null(memory);
+    tape_attach(t, memory, bytes);
+    tape_measure(t, NULL);
+    tape_forward(t);
+    tape_backward(t, NULL, NULL);
+    told all = {0};
+    tape_take_runs(t, note_run, &all);
+    assert_int_equal(all.count, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(all.runs[i].layer, "head.fc");
+        assert_true(all.runs[i].op == &linear_op && all.runs[i].backward == (i == 1));
+        assert_true(all.runs[i].seconds > 0);
+        assert_true(all.runs[i].cost.flops == 2.0 * (ROWS - 2) * WIDTH * WIDTH);
+    }
+    assert_true(all.runs[1].start >= all.runs[0].start + all.runs[0].seconds);
+    assert_true(all.runs[0].cost.written_bytes == 4.0 * (ROWS - 2) * WIDTH);
+    tape_take_runs(t, note_run, &all);
+    assert_int_equal(all.count, 2);
+    tape_free(t);
+    free(memory);
+    device_close(dev);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(measured_runs_cost_their_valid_rows),
         cmocka_unit_test(gradients_match_differences),
         cmocka_unit_test(steps_repeat_bit_for_bit),
         cmocka_unit_test(live_blocks_never_overlap),
