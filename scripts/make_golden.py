@@ -186,6 +186,13 @@ def predict_detectron2(options):
 
 
 @fixture()
+def recall(options):
+    """detectron2's recall of proposals, see golden_recall.py. Needs detectron2, torch and pycocotools."""
+    from golden_recall import write_all
+    write_all(path)
+
+
+@fixture()
 def state_dicts(options):
     """Names and shapes of torchvision's Mask R-CNN R50-FPN with 91 classes, with frozen batch norm and with group norm. Needs torchvision."""
     import torch

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "eval/coco_eval.h"
 #include "eval/eval_report.h"
+#include "eval/proposal_recall.h"
 #include "evaluate/evaluation_job.h"
 
 enum { MAX_LIMIT = 1000000 };
@@ -30,14 +31,14 @@ static const cli_option options[] = {
              "segmentation, or a COCO dataset whose annotations have scores"},
     {.name = "iou-type",
      .value = "TYPE",
-     .help = "with --results: bbox compares boxes, segm masks",
-     .choices = "bbox|segm"},
+     .help = "with --results: bbox compares boxes, segm masks; proposals: recall of boxes without classes",
+     .choices = "bbox|segm|proposals"},
     {.name = "max-dets",
      .value = "N,N,N",
      .help =
          "with --results: detections of a category in an image that count: AR is given at each, all else at "
          "the last; 1,10,100 without it (with --config: TEST.MAX_DETS)"},
-    {.name = "json", .value = "OUT", .help = "write the twelve numbers to this file, at full precision"},
+    {.name = "json", .value = "OUT", .help = "write the numbers to this file, at full precision"},
     {0},
 };
 
@@ -58,37 +59,57 @@ static status parse_limits(uint32_t limits[COCO_LIMITS], const char *text) {
     return STATUS_OK;
 }
 
-static status score(coco_scores scores[COCO_IOU_TYPES], const cli_args *args,
-                    const coco_eval_options *wanted) {
-    coco_truth *truth = NULL;
-    status s = coco_truth_open(&truth, cli_value(args, "annotations"));
+static status open_truth(coco_truth **truth, const cli_args *args) {
+    status s = coco_truth_open(truth, cli_value(args, "annotations"));
     if (s == STATUS_NO_INPUT) error_set_remedy("check the path given to --annotations");
-    if (s != STATUS_OK) return s;
-    s = coco_eval_results(scores, truth, cli_value(args, "results"), wanted);
-    if (s == STATUS_NO_INPUT) error_set_remedy("check the path given to --results");
-    coco_truth_free(truth);
     return s;
 }
 
-static status score_file(const cli_args *args) {
-    coco_iou_type type = strcmp(cli_value(args, "iou-type"), "segm") == 0 ? COCO_IOU_SEGM : COCO_IOU_BBOX;
-    coco_eval_options eval_options = coco_eval_defaults;
-    eval_options.types[type] = true;
-    const char *limits = cli_value(args, "max-dets"), *json = cli_value(args, "json");
-    if (limits) RETURN_IF_ERROR(parse_limits(eval_options.max_detections, limits));
-    coco_scores all[COCO_IOU_TYPES];
-    thread_pool_start(thread_pool_usable_cores());
-    status s = score(all, args, &eval_options);
-    thread_pool_stop();
-    RETURN_IF_ERROR(s);
-    coco_scores *scores = &all[type];
+static status check_results(status s) {
+    if (s == STATUS_NO_INPUT) error_set_remedy("check the path given to --results");
+    return s;
+}
+
+static status score_detections(const cli_args *args, const coco_truth *truth,
+                               const coco_eval_options *wanted) {
+    coco_iou_type type = wanted->types[COCO_IOU_SEGM] ? COCO_IOU_SEGM : COCO_IOU_BBOX;
+    coco_scores all[COCO_IOU_TYPES], *scores = &all[type];
+    const char *json = cli_value(args, "json");
+    RETURN_IF_ERROR(check_results(coco_eval_results(all, truth, cli_value(args, "results"), wanted)));
     printf("%llu images, %llu objects, %llu detections\n", (unsigned long long)scores->images,
            (unsigned long long)scores->objects, (unsigned long long)scores->detections);
     coco_scores_print(stdout, scores);
     putchar('\n');
     coco_classes_print(stdout, type == COCO_IOU_BBOX ? scores : NULL, type == COCO_IOU_SEGM ? scores : NULL);
-    if (json) s = coco_scores_write_json(scores, json);
+    status s = json ? coco_scores_write_json(scores, json) : STATUS_OK;
     coco_scores_release(scores);
+    return s;
+}
+
+static status score_proposals(const cli_args *args, const coco_truth *truth) {
+    proposal_recall recall;
+    const char *json = cli_value(args, "json");
+    RETURN_IF_ERROR(check_results(
+        proposal_recall_results(&recall, truth, cli_value(args, "results"), &coco_eval_defaults)));
+    proposal_recall_print(stdout, &recall);
+    return json ? proposal_recall_write_json(&recall, json) : STATUS_OK;
+}
+
+static status score_file(const cli_args *args) {
+    const char *type = cli_value(args, "iou-type"), *limits = cli_value(args, "max-dets");
+    bool proposals = strcmp(type, "proposals") == 0;
+    coco_eval_options wanted = coco_eval_defaults;
+    wanted.types[strcmp(type, "segm") == 0 ? COCO_IOU_SEGM : COCO_IOU_BBOX] = true;
+    if (limits && proposals)
+        return error_set(STATUS_USAGE, "leave --max-dets away",
+                         "eval: --max-dets: the recall of proposals is that of 100 and of 1000");
+    if (limits) RETURN_IF_ERROR(parse_limits(wanted.max_detections, limits));
+    coco_truth *truth;
+    RETURN_IF_ERROR(open_truth(&truth, args));
+    thread_pool_start(thread_pool_usable_cores());
+    status s = proposals ? score_proposals(args, truth) : score_detections(args, truth, &wanted);
+    thread_pool_stop();
+    coco_truth_free(truth);
     return s;
 }
 
@@ -109,7 +130,7 @@ static const char *find_given(const cli_args *args, const char *const *names) {
 
 static const char forms[] = "either --config FILE --weights FILE [KEY VALUE...], or --annotations GT.json "
                             "--results DT.json --iou-type "
-                            "bbox|segm";
+                            "bbox|segm|proposals";
 
 /* The command has two forms; options of one mean nothing in the other. */
 static status run(const cli_args *args) {
@@ -141,7 +162,7 @@ const cli_command cmd_eval = {
     .summary = "COCO scores of weights on a data set, or of a results file",
     .usage =
         "--config FILE --weights FILE [--json OUT] [KEY VALUE...] | --annotations GT.json --results DT.json "
-        "--iou-type bbox|segm [--max-dets 1,10,100] [--json OUT]",
+        "--iou-type bbox|segm|proposals [--max-dets 1,10,100] [--json OUT]",
     .details =
         "With --config: detects in the images of DATASETS.TEST, under mpirun on all ranks, and writes "
         "coco_instances_results.json, evaluations.json and pictures to OUTPUT_DIR. The weights must fit the "
@@ -151,7 +172,11 @@ const cli_command cmd_eval = {
         "stands "
         "where there is nothing to average; lines with n/a say why. With segm a detection's area is that of "
         "its "
-        "mask, also where the result has a box besides.",
+        "mask, also where the result has a box besides. Of an RPN alone (MODEL.META_ARCHITECTURE "
+        "ProposalNetwork), "
+        "and with proposals, it is the recall of the 100 and the 1000 best boxes of an image, whatever their "
+        "class, by "
+        "detectron2's rules.",
     .examples =
         {"mpirun -n 2 maskrcnn eval --config output/config.yaml --weights output/model_final.safetensors "
          "DATASETS.TEST val.json:images",

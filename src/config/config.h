@@ -154,6 +154,12 @@ void config_release(config *cfg);
  * OS. */
 status config_set(config *cfg, const char *name, const char *text);
 
+/* Whether the model has RoI heads; else it is an RPN alone (MODEL.META_ARCHITECTURE ProposalNetwork). */
+bool config_has_roi_heads(const config *cfg);
+
+/* Whether the model has an FPN; else its maps end with res4 (MODEL.BACKBONE.NAME build_resnet_backbone). */
+bool config_has_fpn(const config *cfg);
+
 /* Index of a key, or -1. */
 int config_find(const char *name);
 

@@ -96,12 +96,18 @@ static status check_best(const config *cfg) {
     if (strcmp(number, "validation_loss") == 0 && !cfg->TEST_VALIDATION_LOSS)
         return error_set(STATUS_CONFIG, "set TEST.VALIDATION_LOSS True, or choose another number",
                          "TEST.KEEP_BEST = validation_loss, but TEST.VALIDATION_LOSS is False");
+    if (strncmp(number, "box_proposals/", 14) == 0 && config_has_roi_heads(cfg))
+        return error_set(STATUS_CONFIG, "choose e.g. TEST.KEEP_BEST bbox/AP",
+                         "TEST.KEEP_BEST = %s, but with MODEL.META_ARCHITECTURE %s detections are scored, no "
+                         "proposals",
+                         number, cfg->MODEL_META_ARCHITECTURE);
     return STATUS_OK;
 }
 
 status config_check(const config *cfg) {
     int levels = cfg->MODEL_RPN_IN_FEATURES.count;
     RETURN_IF_ERROR(check_depth(cfg));
+    RETURN_IF_ERROR(config_check_model(cfg));
     RETURN_IF_ERROR(check_levels("MODEL.ANCHOR_GENERATOR.SIZES", &cfg->MODEL_ANCHOR_GENERATOR_SIZES, levels));
     RETURN_IF_ERROR(check_levels("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
                                  &cfg->MODEL_ANCHOR_GENERATOR_ASPECT_RATIOS, levels));

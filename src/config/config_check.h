@@ -7,4 +7,7 @@
 /* CONFIG, naming the keys that do not fit together. */
 status config_check(const config *cfg);
 
+/* The part about the kind of model: config_model.c. */
+status config_check_model(const config *cfg);
+
 #endif

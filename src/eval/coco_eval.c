@@ -13,11 +13,6 @@ enum { RECALLS = 101 };
 
 const coco_eval_options coco_eval_defaults = {.max_detections = {1, 10, 100}};
 
-struct coco_truth {
-    char *path;
-    raw_coco raw;
-};
-
 /* Averages of one category; an area range without ground truth has neither. */
 typedef struct class_result {
     bool present[EVAL_AREAS];

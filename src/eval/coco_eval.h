@@ -46,6 +46,7 @@ typedef struct coco_eval_options {
     size_t image_count;
     bool
         skip_unusable; /* ground truth without the shape that is asked for is left out with a warning, no error */
+    bool classless; /* categories are not looked at; set by proposal_recall_results itself */
 } coco_eval_options;
 
 /* Scored by nothing yet; 1, 10 and 100 detections. */

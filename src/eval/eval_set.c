@@ -65,8 +65,10 @@ static int64_t find_image(const eval_set *set, int64_t id) {
     return find_place((const id_place *)(const void *)set->images, set->image_count, id);
 }
 
-static int64_t find_category(const eval_set *set, int64_t id) {
-    return find_place((const id_place *)(const void *)set->categories, set->category_count, id);
+static int64_t find_category(const eval_set *set, const raw_annotation *a) {
+    if (set->options->classless) return 0;
+    if (!(a->have & RAW_HAS_CATEGORY)) return -1;
+    return find_place((const id_place *)(const void *)set->categories, set->category_count, a->category_id);
 }
 
 static int compare_ids(const void *a, const void *b) {
@@ -189,7 +191,7 @@ static status check_shape(const eval_set *set, const raw_coco *raw, const raw_an
 /* Places of an annotation's image and category; false where the file lacks one, or the image is left out. */
 static bool place_truth(const eval_set *set, const raw_annotation *a, uint32_t *image, uint32_t *category) {
     int64_t i = a->have & RAW_HAS_IMAGE ? find_image(set, a->image_id) : -1;
-    int64_t c = a->have & RAW_HAS_CATEGORY ? find_category(set, a->category_id) : -1;
+    int64_t c = find_category(set, a);
     *image = (uint32_t)i;
     *category = (uint32_t)c;
     return i >= 0 && c >= 0 && !set->images[i].left_out;
@@ -209,7 +211,8 @@ static status resolve_truth(eval_set *set, size_t at, size_t last) {
     if (!place_truth(set, a, &image, &category)) return STATUS_OK;
     uint64_t order = (uint64_t)image << 32 | at;
     a = &set->truth->annotations[last];
-    if (!place_truth(set, a, &image, &category)) return STATUS_OK;
+    /* detectron2's recall counts it where its id was found. */
+    if (!set->options->classless && !place_truth(set, a, &image, &category)) return STATUS_OK;
     status s = check_shape(set, set->truth, a, image);
     if (s == STATUS_DATA && set->options->skip_unusable) return leave_out_truth(set);
     if (s != STATUS_OK) return error_prefix(s, "%s", set->truth_path);
@@ -265,10 +268,10 @@ static status resolve_detection(eval_set *set, size_t i) {
         const char *name;
     } needed[] = {{RAW_HAS_IMAGE, "image_id"}, {RAW_HAS_CATEGORY, "category_id"}, {RAW_HAS_SCORE, "score"}};
     for (size_t k = 0; k < sizeof needed / sizeof *needed; k++)
-        if (!(a->have & needed[k].bit))
+        if (!(a->have & needed[k].bit) && !(set->options->classless && needed[k].bit == RAW_HAS_CATEGORY))
             return error_set(STATUS_DATA, fix_results, "%s has no %s",
                              name_object(name, set, set->results, a), needed[k].name);
-    int64_t image = find_image(set, a->image_id), category = find_category(set, a->category_id);
+    int64_t image = find_image(set, a->image_id), category = find_category(set, a);
     if (image < 0)
         return error_set(STATUS_DATA, "score results against the annotations of the same images",
                          "%s is of image_id %lld, which %s does not have",

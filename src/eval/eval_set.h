@@ -6,6 +6,11 @@
 #include "data/coco_parse.h"
 #include "eval/coco_eval.h"
 
+struct coco_truth {
+    char *path;
+    raw_coco raw;
+};
+
 typedef struct eval_image {
     int64_t id;
     uint32_t raw;  /* in truth.images */
@@ -46,8 +51,9 @@ typedef struct eval_set {
     const raw_coco *truth, *results; /* borrowed */
     const coco_eval_options *options;
     coco_iou_type type;
-    eval_image *images;        /* ascending by id, of those given twice the last */
-    eval_category *categories; /* likewise */
+    eval_image *images; /* ascending by id, of those given twice the last */
+    eval_category
+        *categories; /* likewise; not looked at where options->classless: then all objects have category 0 */
     eval_ref *truths, *detections;
     eval_pair *pairs; /* ascending by category, then image */
     size_t image_count, category_count, truth_count, detection_count, pair_count;

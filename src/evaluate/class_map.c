@@ -72,8 +72,8 @@ static void place_by_number(class_map *map, const char *model_name, const weight
                  model_name, map->labels, set_name, set->count);
 }
 
-status class_map_make(class_map *out, int labels, const weights_classes *model, const char *model_name,
-                      const weights_classes *set, const char *set_name) {
+/* Labels that stand for nothing. */
+static status reserve(class_map *out, int labels) {
     size_t room = (size_t)labels + 1;
     *out = (class_map){.labels = labels,
                        .categories = malloc(room * sizeof *out->categories),
@@ -82,6 +82,20 @@ status class_map_make(class_map *out, int labels, const weights_classes *model, 
     if (!out->categories || !out->ids || !out->names)
         return error_set(STATUS_OS, "free some memory", "out of memory for %d classes", labels);
     for (int i = 0; i < labels; i++) out->categories[i] = -1;
+    return STATUS_OK;
+}
+
+status class_map_make_proposals(class_map *out) {
+    RETURN_IF_ERROR(reserve(out, 1));
+    out->categories[0] = 0;
+    out->ids[0] = 1;
+    out->names[0] = "proposal";
+    return STATUS_OK;
+}
+
+status class_map_make(class_map *out, int labels, const weights_classes *model, const char *model_name,
+                      const weights_classes *set, const char *set_name) {
+    RETURN_IF_ERROR(reserve(out, labels));
     if (set->count > labels)
         return error_set(
             STATUS_CONFIG,

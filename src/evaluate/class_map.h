@@ -21,6 +21,8 @@ typedef struct class_map {
  * DATA, with both lists: other classes. CONFIG: fewer labels than categories. OS. class_map_release in any case. */
 status class_map_make(class_map *out, int labels, const weights_classes *model, const char *model_name,
                       const weights_classes *set, const char *set_name);
+/* Of an RPN alone: one label, called proposal, with the id 1 in results files. OS. */
+status class_map_make_proposals(class_map *out);
 void class_map_release(class_map *map);
 
 #endif

@@ -178,6 +178,11 @@ static status score(set_job *s) {
     coco_eval_options options = scoring_options(s->job->cfg);
     coco_truth *truth;
     RETURN_IF_ERROR(coco_truth_open(&truth, test_set_annotations(s->set)));
+    if (s->out->is_proposals) {
+        status found = proposal_recall_results(&s->out->recall, truth, s->out->results, &options);
+        coco_truth_free(truth);
+        return found;
+    }
     status result = coco_eval_results(s->out->scores, truth, s->out->results, &options);
     s->out->has_masks = result == STATUS_OK && options.types[COCO_IOU_SEGM];
     coco_truth_free(truth);
@@ -216,6 +221,7 @@ static status evaluate_set(job *j, evaluation_set *out, const test_data *data, i
                            const evaluate_options *options) {
     set_job s = {.job = j, .set = &data->sets[number], .out = out};
     out->name = s.set->name;
+    out->is_proposals = j->model->spec.rpn_only;
     out->images = dataset_image_count(s.set->set);
     test_results_init(&s.results);
     status result = run_set(&s, data, number, options);

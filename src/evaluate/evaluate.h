@@ -5,6 +5,7 @@
 
 #include "comm/comm.h"
 #include "eval/coco_eval.h"
+#include "eval/proposal_recall.h"
 #include "model/mask_rcnn.h"
 #include "evaluate/test_data.h"
 
@@ -12,12 +13,14 @@
 
 /* What was found out about one set. */
 typedef struct evaluation_set {
-    const char *name;           /* as in DATASETS.TEST */
-    char results[PATH_MAX];     /* the results file */
-    int64_t images, bad_images; /* bad: unreadable, counted as images without detections */
-    double seconds;             /* of detecting */
-    coco_scores scores[COCO_IOU_TYPES];
-    bool has_masks;           /* scores[COCO_IOU_SEGM] is filled: MODEL.MASK_ON */
+    const char *name;                   /* as in DATASETS.TEST */
+    char results[PATH_MAX];             /* the results file */
+    int64_t images, bad_images;         /* bad: unreadable, counted as images without detections */
+    double seconds;                     /* of detecting */
+    coco_scores scores[COCO_IOU_TYPES]; /* of a model with RoI heads */
+    bool has_masks;                     /* scores[COCO_IOU_SEGM] is filled: MODEL.MASK_ON */
+    bool is_proposals;                  /* an RPN alone: `recall` is filled instead of scores */
+    proposal_recall recall;
     int64_t validated_images; /* images behind the losses below; 0: there are none */
     double losses[LOSS_COUNT];
     double validation_loss; /* their sum */

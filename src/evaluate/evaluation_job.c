@@ -70,7 +70,7 @@ static status map_classes(evaluation_job *j) {
     class_table said;
     const char *path = j->cfg->MODEL_WEIGHTS;
     RETURN_IF_ERROR(class_table_of_weights(&said, path));
-    status s = test_data_map_classes(&j->data, j->model.spec.roi.classes, &said.classes, path);
+    status s = test_data_map_classes(&j->data, mask_rcnn_labels(&j->model.spec), &said.classes, path);
     class_table_release(&said);
     return s;
 }

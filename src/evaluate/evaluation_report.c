@@ -12,7 +12,20 @@
 #include <string.h>
 #include <unistd.h>
 
+static const char proposals_group[] = "box_proposals"; /* detectron2's name */
+
+static int first_loss(const evaluation_set *set) {
+    return set->is_proposals ? LOSS_RPN_CLS : 0;
+}
+
 /* --- for people ---------------------------------------------------------------------------------------------------- */
+
+static void print_recall(const evaluation_set *set) {
+    log_info("evaluation", "Recall of proposals for %s:", set->name);
+    proposal_recall_print(stdout, &set->recall);
+    proposal_recall_log(&set->recall);
+    fflush(stdout);
+}
 
 static void print_scores(const evaluation_set *set) {
     const coco_scores *masks = set->has_masks ? &set->scores[COCO_IOU_SEGM] : NULL;
@@ -30,7 +43,7 @@ static void print_scores(const evaluation_set *set) {
 
 static void print_losses(const evaluation_set *set) {
     char text[LOSS_COUNT * 48] = "";
-    for (int i = 0; i < LOSS_COUNT; i++) {
+    for (int i = first_loss(set); i < LOSS_COUNT; i++) {
         size_t at = strlen(text);
         snprintf(text + at, sizeof text - at, "  %s: %.4g", loss_names[i], set->losses[i]);
     }
@@ -41,7 +54,10 @@ static void print_losses(const evaluation_set *set) {
 void evaluation_print(const evaluation *e) {
     for (int i = 0; i < e->count; i++) {
         const evaluation_set *set = &e->sets[i];
-        print_scores(set);
+        if (set->is_proposals)
+            print_recall(set);
+        else
+            print_scores(set);
         if (set->validated_images > 0) print_losses(set);
     }
 }
@@ -49,6 +65,11 @@ void evaluation_print(const evaluation *e) {
 /* --- for programs -------------------------------------------------------------------------------------------------- */
 
 static void write_scores(json_writer *w, const evaluation_set *set) {
+    if (set->is_proposals) {
+        json_write_key(w, proposals_group);
+        proposal_recall_json(w, &set->recall);
+        return;
+    }
     for (int type = 0; type < COCO_IOU_TYPES; type++) {
         if (type == COCO_IOU_SEGM && !set->has_masks) continue;
         json_write_key(w, coco_iou_type_name(type));
@@ -61,7 +82,7 @@ static void write_losses(json_writer *w, const evaluation_set *set) {
     json_write_f64(w, set->validation_loss);
     json_write_key(w, "validation_losses");
     json_write_begin_object(w);
-    for (int i = 0; i < LOSS_COUNT; i++) {
+    for (int i = first_loss(set); i < LOSS_COUNT; i++) {
         json_write_key(w, loss_names[i]);
         json_write_f64(w, set->losses[i]);
     }
@@ -81,8 +102,11 @@ static void write_line(json_writer *w, const evaluation *e, const evaluation_set
     json_write_key(w, "seconds");
     json_write_f64(w, set->seconds);
     write_scores(w, set);
-    json_write_key(w, "classes");
-    coco_classes_json(w, &set->scores[COCO_IOU_BBOX], set->has_masks ? &set->scores[COCO_IOU_SEGM] : NULL);
+    if (!set->is_proposals) {
+        json_write_key(w, "classes");
+        coco_classes_json(w, &set->scores[COCO_IOU_BBOX],
+                          set->has_masks ? &set->scores[COCO_IOU_SEGM] : NULL);
+    }
     if (set->validated_images > 0) write_losses(w, set);
     json_write_end_object(w);
     json_write_newline(w);
@@ -166,15 +190,24 @@ static void add_numbers(scalar_list *list, const coco_scores *scores) {
             add_scalar(list, coco_iou_type_name(scores->type), number_names[i], 100 * scores->numbers[i]);
 }
 
+static void add_recall(scalar_list *list, const proposal_recall *r) {
+    for (int i = 0; i < RECALL_NUMBERS; i++)
+        if (proposal_recall_number(r, i) >= 0)
+            add_scalar(list, proposals_group, proposal_recall_name(i), 100 * proposal_recall_number(r, i));
+}
+
 void evaluation_add_scalars(const evaluation *e, metrics *log) {
     for (int i = 0; i < e->count; i++) {
         const evaluation_set *set = &e->sets[i];
         scalar_list list = {.prefix = e->count > 1 ? set->name : ""};
-        add_numbers(&list, &set->scores[COCO_IOU_BBOX]);
+        if (set->is_proposals)
+            add_recall(&list, &set->recall);
+        else
+            add_numbers(&list, &set->scores[COCO_IOU_BBOX]);
         if (set->has_masks) add_numbers(&list, &set->scores[COCO_IOU_SEGM]);
         if (set->validated_images > 0) {
             add_scalar(&list, "", "validation_loss", set->validation_loss);
-            for (int k = 0; k < LOSS_COUNT; k++)
+            for (int k = first_loss(set); k < LOSS_COUNT; k++)
                 add_scalar(&list, "validation", loss_names[k], set->losses[k]);
         }
         metrics_add_scalars(log, e->iteration, list.items, list.count);
@@ -189,6 +222,10 @@ bool evaluation_number(double *out, const evaluation *e, const char *name) {
         return set->validated_images > 0;
     }
     const char *slash = strchr(name, '/');
+    if (set->is_proposals) {
+        *out = set->recall.ar[strcmp(name, "box_proposals/AR@100") != 0][0];
+        return *out >= 0;
+    }
     bool masks = strncmp(name, "segm/", 5) == 0 && set->has_masks;
     const coco_scores *scores = &set->scores[masks ? COCO_IOU_SEGM : COCO_IOU_BBOX];
     for (int i = 0; slash && i < NUMBERS; i++) {

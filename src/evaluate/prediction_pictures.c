@@ -59,7 +59,8 @@ static status open_model(job *j) {
     RETURN_IF_ERROR(setup_model(&j->model, cfg, j->dev, false, cfg->MODEL_WEIGHTS, NULL, WEIGHTS_EXACT));
     status s = class_table_of_weights(&classes, cfg->MODEL_WEIGHTS);
     if (s == STATUS_OK)
-        s = test_data_map_classes(&j->data, j->model.spec.roi.classes, &classes.classes, cfg->MODEL_WEIGHTS);
+        s = test_data_map_classes(&j->data, mask_rcnn_labels(&j->model.spec), &classes.classes,
+                                  cfg->MODEL_WEIGHTS);
     class_table_release(&classes);
     RETURN_IF_ERROR(s);
     detector_spec_from_config(&spec, cfg);

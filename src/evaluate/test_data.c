@@ -117,7 +117,9 @@ status test_data_map_classes(test_data *d, int labels, const weights_classes *mo
     for (int i = 0; i < d->count; i++) {
         test_set *t = &d->sets[i];
         class_map_release(&t->map);
-        RETURN_IF_ERROR(class_map_make(&t->map, labels, model, model_name, &t->classes.classes, t->name));
+        RETURN_IF_ERROR(labels
+                            ? class_map_make(&t->map, labels, model, model_name, &t->classes.classes, t->name)
+                            : class_map_make_proposals(&t->map));
     }
     return STATUS_OK;
 }

@@ -29,7 +29,7 @@ typedef struct test_data {
 status test_data_open(test_data *d, const config *cfg, const rank_env *env);
 void test_data_close(test_data *d);
 
-/* Fills the maps of all sets, for a model of so many labels. `model` and codes as for class_map_make. */
+/* Fills the maps of all sets, for a model of so many labels; 0: of an RPN alone. `model` and codes as for class_map_make. */
 status test_data_map_classes(test_data *d, int labels, const weights_classes *model, const char *model_name);
 
 /* The annotation file of a set. */

@@ -6,6 +6,7 @@
 #include "base/round_up.h"
 #include "image_pack/image_pack.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -234,8 +235,9 @@ void detector_fetch(detector *d, const infer_graph *pass) {
     size_t n = (size_t)d->spec.max_detections;
     device_copy(d->dev, NULL, &d->host->count, pass->count->data, sizeof d->host->count);
     device_copy(d->dev, NULL, to.boxes, pass->boxes->data, n * 4 * sizeof(float));
-    device_copy(d->dev, NULL, to.rois, pass->rois->data, n * 5 * sizeof(float));
     device_copy(d->dev, NULL, to.scores, pass->scores->data, n * sizeof(float));
+    if (d->model->spec.rpn_only) return;
+    device_copy(d->dev, NULL, to.rois, pass->rois->data, n * 5 * sizeof(float));
     device_copy(d->dev, NULL, to.labels, pass->labels->data, n * sizeof(int32_t));
 }
 
@@ -244,11 +246,36 @@ void detector_wait(detector *d, const infer_graph *pass) {
     infer_graph_add_ms(pass, d->stage_ms);
 }
 
+static float limited(float x, int side) {
+    return fminf(fmaxf(x, 0), (float)side);
+}
+
+/* Proposals in pixels of the original image; those that are empty there are dropped. */
+static void read_proposals(host_detections *out, const host_detections *from, int count,
+                           const image_info *info) {
+    float x = (float)info->original_width / (float)info->width,
+          y = (float)info->original_height / (float)info->height;
+    out->count = 0;
+    for (int i = 0; i < count; i++) {
+        const float *roi = from->boxes + 4 * i;
+        float *box = out->boxes + 4 * out->count;
+        for (int k = 0; k < 4; k++)
+            box[k] = limited(roi[k] * (k % 2 ? y : x), k % 2 ? info->original_height : info->original_width);
+        if (!(box[2] > box[0] && box[3] > box[1])) continue;
+        out->scores[out->count] = (float)(1 / (1 + exp(-(double)from->scores[i])));
+        out->labels[out->count++] = 1;
+    }
+}
+
 void detector_read(host_detections *out, const detector *d) {
     host_detections from = places(d);
     int32_t count = d->host->count;
     CHECK(count >= 0 && count <= d->spec.max_detections, "%d detections, room is for %d", count,
           d->spec.max_detections);
+    if (d->model->spec.rpn_only) {
+        read_proposals(out, &from, count, &d->host->info);
+        return;
+    }
     size_t n = (size_t)count;
     out->count = count;
     memcpy(out->boxes, from.boxes, n * 4 * sizeof(float));
@@ -309,7 +336,7 @@ static status run_once(detector *d, detection_list *out, int height, int width) 
     RETURN_IF_ERROR(detector_run_view(&pass, d, &view, INFER_ALL));
     mask_paster_input pasted = {.probs = d->masks ? tensor_f32(pass->probs) : NULL,
                                 .boxes = tensor_f32(pass->boxes),
-                                .rois = tensor_f32(pass->rois),
+                                .rois = pass->rois ? tensor_f32(pass->rois) : NULL,
                                 .count = tensor_i32(pass->count),
                                 .info = d->inputs.info};
     double start = clock_seconds(), before = sum_of(d->stage_ms);

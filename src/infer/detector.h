@@ -8,6 +8,9 @@
  * padded at the right and at the bottom to a multiple of CANVAS_DIVISOR for itself alone, uploaded once, and read back
  * once. Results do not depend on the number of threads, nor on the images before.
  *
+ * An RPN alone gives its proposals: label 0, the probability of an object as score, by falling score; boxes as detectron2's
+ * detector_postprocess makes them.
+ *
  * With `augment` it is detectron2's test-time augmentation: boxes of all views (sizes, each also mirrored) are brought back
  * to the image and merged by NMS; masks of the merged boxes are predicted in every view and averaged. */
 #ifndef INFER_DETECTOR_H
@@ -27,7 +30,7 @@ typedef struct detector_spec {
     double score_threshold; /* detections score above this */
     double nms_threshold;   /* IoU above which a detection of the same class goes */
     double min_box_size;    /* smallest side, in resized pixels */
-    int max_detections;     /* per image, the best ones */
+    int max_detections;     /* per image, the best ones; of an RPN alone its post_nms_topk */
     int paste_rule;         /* a mask_paste_rule */
     bool masks;             /* predict masks, where the model has them */
     bool raw_masks;         /* probabilities instead of masks of the whole image */

@@ -73,6 +73,15 @@ static void record_boxes(const mask_rcnn *model, infer_graph *pass, const detect
     keep_boxes(pass);
 }
 
+/* The proposals are the result. */
+static void take_proposals(infer_graph *pass, const rpn_proposals_result *proposals) {
+    pass->boxes = proposals->proposals;
+    pass->scores = proposals->scores;
+    pass->count = proposals->counts;
+    tensor *kept[] = {pass->boxes, pass->scores, pass->count};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) tape_keep(pass->t, kept[i]);
+}
+
 static void take_given_boxes(infer_graph *pass, const infer_inputs *in, int64_t capacity) {
     pass->count = tape_constant(pass->t, "count", DTYPE_I32, 1, (int64_t[]){1}, in->count);
     pass->rois = tape_constant(pass->t, "rois", DTYPE_F32, 2, (int64_t[]){capacity, 5}, in->rois);
@@ -102,6 +111,10 @@ static void record(const mask_rcnn *model, infer_graph *pass, const detector_spe
         forward_rpn rpn = forward_rpn_heads(model, &pass->g, levels);
         rpn_proposals_result proposals = forward_proposals(model, pass->t, &rpn, pass->info, images, true);
         pass->marks[DETECTOR_RPN] = tape_mark(pass->t);
+        if (model->spec.rpn_only) {
+            take_proposals(pass, &proposals);
+            return;
+        }
         record_boxes(model, pass, spec, levels, &proposals);
         pass->marks[DETECTOR_BOX] = tape_mark(pass->t);
     }

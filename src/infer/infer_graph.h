@@ -27,8 +27,9 @@ typedef struct infer_graph {
     graph g;
     tensor *pixels; /* ->data may be set anew before a run */
     tensor *boxes, *rois, *scores, *labels, *count,
-        *info;                  /* D = spec's max_detections rows; see select_detections.h */
-    tensor *probs;              /* [D,S,S] of each detection's own class; NULL: no masks */
+        *info;     /* D = spec's max_detections rows; see select_detections.h. An RPN alone: boxes in
+                                 * resized pixels, logits of objectness as scores, no rois and no labels */
+    tensor *probs; /* [D,S,S] of each detection's own class; NULL: no masks */
     int marks[DETECTOR_STAGES]; /* end of each stage; -1: this graph has it not */
     size_t bytes;
 } infer_graph;

@@ -21,12 +21,17 @@ tensor *forward_images(tape *t, const pixel_spec *pixels, tensor *bytes, tensor 
 void forward_levels(const mask_rcnn *model, graph *g, tensor *images, tensor *levels[FPN_LEVELS]) {
     tensor *features[RESNET_STAGES];
     resnet_apply(&model->backbone, g, images, features);
-    fpn_apply(&model->neck, g, features, levels);
+    if (model->spec.maps == MAPS_FPN) {
+        fpn_apply(&model->neck, g, features, levels);
+        return;
+    }
+    memset(levels, 0, FPN_LEVELS * sizeof *levels);
+    levels[0] = features[RESNET_C4];
 }
 
 forward_rpn forward_rpn_heads(const mask_rcnn *model, graph *g, tensor *const levels[FPN_LEVELS]) {
-    forward_rpn rpn;
-    for (int l = 0; l < FPN_LEVELS; l++)
+    forward_rpn rpn = {0};
+    for (int l = 0; l < model->spec.rpn.anchors.levels; l++)
         rpn_head_apply(&model->rpn, g, levels[l], &rpn.logits[l], &rpn.deltas[l]);
     return rpn;
 }

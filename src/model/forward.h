@@ -10,7 +10,7 @@
 tensor *forward_images(tape *t, const pixel_spec *pixels, tensor *bytes, tensor *table, int64_t height,
                        int64_t width);
 
-/* Backbone and FPN: images [N,H,W,3] -> P2..P6. */
+/* Backbone and FPN: images [N,H,W,3] -> P2..P6; without FPN C4 alone, and NULLs. */
 void forward_levels(const mask_rcnn *model, graph *g, tensor *images, tensor *levels[FPN_LEVELS]);
 
 typedef struct forward_rpn {

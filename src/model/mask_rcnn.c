@@ -23,30 +23,43 @@ static status check_spec(const mask_rcnn_spec *spec) {
     if (r->depth >= 50)
         RETURN_IF_ERROR(check_groups(&r->norm, r->bottleneck_width,
                                      "res2's bottlenecks (MODEL.RESNETS.WIDTH_PER_GROUP)"));
-    RETURN_IF_ERROR(check_groups(&spec->fpn_norm, spec->fpn_channels, "the FPN (MODEL.FPN.OUT_CHANNELS)"));
+    if (spec->maps == MAPS_FPN)
+        RETURN_IF_ERROR(
+            check_groups(&spec->fpn_norm, spec->fpn_channels, "the FPN (MODEL.FPN.OUT_CHANNELS)"));
+    if (spec->rpn_only) return STATUS_OK;
     return check_groups(&spec->roi.mask_norm, spec->roi.mask_dim,
                         "the mask head (MODEL.ROI_MASK_HEAD.CONV_DIM)");
 }
 
-status mask_rcnn_init(mask_rcnn *model, const mask_rcnn_spec *spec) {
-    model->spec = *spec;
-    param_store_init(&model->params);
-    RETURN_IF_ERROR(check_spec(spec));
-    const roi_spec *roi = &spec->roi;
-    resnet_init(&model->backbone, &model->params, &spec->backbone);
-    fpn_spec neck = {.channels = spec->fpn_channels, .norm = spec->fpn_norm};
-    for (int i = 0; i < FPN_INPUTS; i++) neck.in_channels[i] = model->backbone.channels[i];
+int mask_rcnn_labels(const mask_rcnn_spec *spec) {
+    return spec->rpn_only ? 0 : spec->roi.classes;
+}
+
+int mask_rcnn_first_loss(const mask_rcnn_spec *spec) {
+    return spec->rpn_only ? LOSS_RPN_CLS : 0;
+}
+
+int64_t mask_rcnn_map_channels(const mask_rcnn_spec *spec) {
+    return spec->maps == MAPS_FPN ? spec->fpn_channels : (int64_t)spec->backbone.res2_channels << 2;
+}
+
+static void init_fpn(mask_rcnn *model) {
+    fpn_spec neck = {.channels = model->spec.fpn_channels, .norm = model->spec.fpn_norm};
+    for (int i = 0; i < FPN_INPUTS; i++) neck.in_channels[i] = model->backbone.stages[i].channels;
     fpn_init(&model->neck, &model->params, &neck);
-    rpn_head_init(&model->rpn, &model->params, spec->fpn_channels,
-                  spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0],
-                  spec->rpn.batch_size_per_image);
+}
+
+/* Two fully connected layers over each region, and a tower of convolutions. */
+static void init_fpn_heads(mask_rcnn *model) {
+    const mask_rcnn_spec *spec = &model->spec;
+    const roi_spec *roi = &spec->roi;
     box_head_spec box = {.channels = spec->fpn_channels,
                          .resolution = roi->box_pooler.resolution,
                          .fc_dim = roi->fc_dim,
                          .classes = roi->classes,
                          .pytorch_init = spec->torchvision_init};
     box_head_init(&model->box, &model->params, &box);
-    if (!spec->mask_on) return STATUS_OK;
+    if (!spec->mask_on) return;
     mask_head_spec mask = {.channels = spec->fpn_channels,
                            .n_convs = roi->mask_convs,
                            .conv_dim = roi->mask_dim,
@@ -54,6 +67,18 @@ status mask_rcnn_init(mask_rcnn *model, const mask_rcnn_spec *spec) {
                            .classes = roi->classes,
                            .torchvision_init = spec->torchvision_init};
     mask_head_init(&model->mask, &model->params, &mask);
+}
+
+status mask_rcnn_init(mask_rcnn *model, const mask_rcnn_spec *spec) {
+    model->spec = *spec;
+    param_store_init(&model->params);
+    RETURN_IF_ERROR(check_spec(spec));
+    resnet_init(&model->backbone, &model->params, &spec->backbone);
+    if (spec->maps == MAPS_FPN) init_fpn(model);
+    rpn_head_init(&model->rpn, &model->params, mask_rcnn_map_channels(spec),
+                  spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0],
+                  spec->rpn.batch_size_per_image);
+    if (!spec->rpn_only) init_fpn_heads(model);
     return STATUS_OK;
 }
 

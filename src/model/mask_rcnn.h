@@ -17,6 +17,12 @@ struct comm;
 
 enum { CANVAS_DIVISOR = 32 }; /* C5's stride: canvas sides are multiples of it */
 
+/* The maps that proposals come from and regions are pooled from. */
+typedef enum map_kind {
+    MAPS_FPN, /* P2..P6, strides 4..64; regions are pooled from P2..P5 */
+    MAPS_C4   /* C4 alone, stride 16 */
+} map_kind;
+
 /* How the losses of the RPN are normalised. */
 typedef enum rpn_normalizer {
     RPN_BY_BATCH_SIZE, /* sampled anchors wanted: batch_size_per_image x images (detectron2) */
@@ -73,6 +79,8 @@ typedef struct pixel_spec {
 typedef struct mask_rcnn_spec {
     pixel_spec pixels;
     resnet_spec backbone;
+    map_kind maps;
+    bool rpn_only; /* no heads over the regions: proposals are the result */
     int64_t fpn_channels;
     norm_spec fpn_norm;
     rpn_spec rpn;
@@ -96,6 +104,13 @@ typedef struct mask_rcnn {
  * do not divide its channels. Release in any case. */
 status mask_rcnn_init(mask_rcnn *model, const mask_rcnn_spec *spec);
 void mask_rcnn_release(mask_rcnn *model);
+
+/* Labels that detections have; 0: an RPN alone has none. */
+int mask_rcnn_labels(const mask_rcnn_spec *spec);
+/* The first of the losses that a model may have: an RPN alone has the last two. */
+int mask_rcnn_first_loss(const mask_rcnn_spec *spec);
+/* Channels of the maps that the RPN reads. */
+int64_t mask_rcnn_map_channels(const mask_rcnn_spec *spec);
 
 /* Sizes of one rank's batch. */
 typedef struct step_shape {
@@ -133,11 +148,13 @@ typedef struct train_graph {
     step_shape shape;
     tape *t;
     graph g;
-    tensor *losses[LOSS_COUNT]; /* this rank's share: summed over ranks they are the loss. NULL: mask off */
-    tensor *levels[FPN_LEVELS]; /* P2..P6 */
-    tensor *sampled[2]; /* f32 [2] each, this rank's: anchors, foreground among them; RoIs, likewise */
-    size_t bytes;       /* step memory it needs */
-    int64_t runs;       /* for the caller: how often it ran, and its recording, freed with the graph */
+    tensor *losses
+        [LOSS_COUNT]; /* this rank's share: summed over ranks they are the loss. NULL: not of this model */
+    tensor *levels[FPN_LEVELS]; /* P2..P6; C4 and NULLs */
+    tensor *sampled
+        [2]; /* f32 [2] each, this rank's: anchors, foreground among them; RoIs, likewise (NULL: no heads) */
+    size_t bytes; /* step memory it needs */
+    int64_t runs; /* for the caller: how often it ran, and its recording, freed with the graph */
     struct device_graph *recording;
     struct device *dev;
 } train_graph;
@@ -147,7 +164,7 @@ typedef struct train_graph {
 status train_graph_check(const mask_rcnn_spec *spec, const step_shape *shape);
 
 /* Records and plans the training step for one shape. `global_images` is the batch over all ranks; keep_levels keeps
- * P2..P6 to be looked at. Everything passed is borrowed and must outlive the graph. */
+ * the maps to be looked at. Everything passed is borrowed and must outlive the graph. */
 train_graph *train_graph_new(mask_rcnn *model, struct device *dev, struct comm *comm, const step_shape *shape,
                              const step_inputs *inputs, int global_images, bool keep_levels);
 void train_graph_free(train_graph *step);

@@ -61,8 +61,24 @@ static const int *blocks_of(int depth) {
     CHECK(false, "ResNet of depth %d", depth);
 }
 
+/* Stage 0 is res2. */
+static void stage_init(resnet_stage *stage, param_store *store, const resnet_spec *spec, int number,
+                       bool frozen) {
+    int64_t out = (int64_t)spec->res2_channels << number,
+            in = number > 0 ? out / 2 : (int64_t)spec->stem_channels;
+    int64_t width = spec->depth >= 50 ? (int64_t)spec->bottleneck_width << number : out;
+    *stage = (resnet_stage){.n_blocks = blocks_of(spec->depth)[number], .channels = out};
+    for (int i = 0; i < stage->n_blocks; i++) {
+        char prefix[PARAM_NAME_SIZE];
+        snprintf(prefix, sizeof prefix, "backbone.body.layer%d.%d", number + 1, i);
+        block_shape shape = {
+            .in = in, .width = width, .out = out, .stride = i == 0 && number > 0 ? 2 : 1, .frozen = frozen};
+        block_init(&stage->blocks[i], store, prefix, &shape, spec);
+        in = out;
+    }
+}
+
 void resnet_init(resnet *net, param_store *store, const resnet_spec *spec) {
-    const int *blocks = blocks_of(spec->depth);
     conv_layer_spec stem = {.name = "backbone.body.conv1",
                             .norm_name = "backbone.body.bn1",
                             .in_channels = 3,
@@ -74,24 +90,9 @@ void resnet_init(resnet *net, param_store *store, const resnet_spec *spec) {
                             .frozen = spec->freeze_at >= 1,
                             .init = init_msra(spec->stem_channels, 49)};
     conv_layer_init(&net->stem, store, &stem);
-    int64_t in = spec->stem_channels;
-    for (int stage = 0; stage < RESNET_STAGES; stage++) {
-        int64_t out = (int64_t)spec->res2_channels << stage;
-        int64_t width = spec->depth >= 50 ? (int64_t)spec->bottleneck_width << stage : out;
-        net->n_blocks[stage] = blocks[stage];
-        net->channels[stage] = out;
-        for (int i = 0; i < blocks[stage]; i++) {
-            char prefix[PARAM_NAME_SIZE];
-            snprintf(prefix, sizeof prefix, "backbone.body.layer%d.%d", stage + 1, i);
-            block_shape shape = {.in = in,
-                                 .width = width,
-                                 .out = out,
-                                 .stride = i == 0 && stage > 0 ? 2 : 1,
-                                 .frozen = spec->freeze_at >= stage + 2};
-            block_init(&net->blocks[stage][i], store, prefix, &shape, spec);
-            in = out;
-        }
-    }
+    net->n_stages = spec->ends_with_res4 ? RESNET_STAGES - 1 : RESNET_STAGES;
+    for (int i = 0; i < net->n_stages; i++)
+        stage_init(&net->stages[i], store, spec, i, spec->freeze_at >= i + 2);
 }
 
 static tensor *block_apply(const resnet_block *block, graph *g, tensor *x) {
@@ -101,12 +102,15 @@ static tensor *block_apply(const resnet_block *block, graph *g, tensor *x) {
     return conv_layer_apply(&block->convs[block->n_convs - 1], g, y, shortcut);
 }
 
+static tensor *stage_apply(const resnet_stage *stage, graph *g, tensor *x) {
+    for (int i = 0; i < stage->n_blocks; i++) x = block_apply(&stage->blocks[i], g, x);
+    return x;
+}
+
 void resnet_apply(const resnet *net, graph *g, tensor *images, tensor *features[RESNET_STAGES]) {
     tensor *x = conv_layer_apply(&net->stem, g, images, NULL);
     tape_scope(g->tape, "backbone.body.maxpool");
     x = max_pool2d(g->tape, x, &(max_pool2d_params){.kernel = 3, .stride = 2, .pad = 1});
-    for (int stage = 0; stage < RESNET_STAGES; stage++) {
-        for (int i = 0; i < net->n_blocks[stage]; i++) x = block_apply(&net->blocks[stage][i], g, x);
-        features[stage] = x;
-    }
+    for (int i = 0; i < RESNET_STAGES; i++)
+        features[i] = i < net->n_stages ? x = stage_apply(&net->stages[i], g, x) : NULL;
 }

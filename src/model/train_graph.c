@@ -155,20 +155,24 @@ static void record(mask_rcnn *model, train_graph *step, const step_inputs *input
     step_tensors in = declare_inputs(step->t, model, &step->shape, inputs);
     forward_levels(model, &step->g, in.images, step->levels);
     forward_rpn rpn = forward_rpn_heads(model, &step->g, step->levels);
-    rpn_proposals_result proposals = forward_proposals(model, step->t, &rpn, in.info, in.images, false);
+    rpn_proposals_result proposals = {0};
+    if (!model->spec.rpn_only) proposals = forward_proposals(model, step->t, &rpn, in.info, in.images, false);
     rpn_targets_result anchors = sample_anchors(model, step, &in);
-    roi_targets_result rois = sample_rois(model, step, &proposals, &in);
+    roi_targets_result rois = {.sampled = anchors.sampled}; /* without heads there are no others to count */
+    if (!model->spec.rpn_only) {
+        rois = sample_rois(model, step, &proposals, &in);
+        step->sampled[1] = rois.sampled;
+        tape_keep(step->t, rois.sampled);
+    }
     tape_scope(step->t, "counts");
-    tape_keep(step->t, anchors.sampled);
-    tape_keep(step->t, rois.sampled);
     step->sampled[0] = anchors.sampled;
-    step->sampled[1] = rois.sampled;
+    tape_keep(step->t, anchors.sampled);
     tensor *global[COUNT_SIZE];
     all_reduce_counts(step->t, anchors.sampled, rois.sampled, global);
     /* In the order in which backward should meet them last: the heads' gradients are ready, and on their way to the
      * other ranks, while the backbone still computes. */
     rpn_losses(model, step, &rpn, &anchors, global, global_images);
-    box_losses(model, step, &rois, global);
+    if (!model->spec.rpn_only) box_losses(model, step, &rois, global);
     if (model->spec.mask_on) mask_loss(model, step, &rois, &in, global);
     tape_set_loss_scale(step->t, inputs->loss_scale);
     for (int i = 0; i < LOSS_COUNT; i++) {
@@ -229,7 +233,8 @@ train_graph *train_graph_new(mask_rcnn *model, struct device *dev, struct comm *
     step->t = tape_new(dev, comm);
     graph_init(&step->g, step->t, &model->params, true);
     record(model, step, inputs, global_images);
-    for (int l = 0; keep_levels && l < FPN_LEVELS; l++) tape_keep(step->t, step->levels[l]);
+    for (int l = 0; keep_levels && l < model->spec.rpn.anchors.levels; l++)
+        tape_keep(step->t, step->levels[l]);
     step->bytes = tape_plan(step->t);
     return step;
 }

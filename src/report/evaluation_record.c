@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const task_names[EVALUATION_TASKS] = {"bbox", "segm"};
+static const char *const task_names[EVALUATION_TASKS] = {"bbox", "segm", "box_proposals"};
 
 static status no_memory(void) {
     return error_set(STATUS_OS, "free some memory", "no memory for the evaluations of a run");
@@ -20,7 +20,7 @@ static evaluation_score *find_score(evaluation *e, const char *name) {
     size_t size = strlen(name);
     if (e->score_count == EVALUATION_MAX_SCORES || size >= EVALUATION_SCORE_NAME) return NULL;
     evaluation_score *score = &e->scores[e->score_count++];
-    *score = (evaluation_score){.values = {NAN, NAN}};
+    *score = (evaluation_score){.values = {NAN, NAN, NAN}};
     memcpy(score->name, name, size + 1);
     return score;
 }
@@ -46,7 +46,7 @@ static status add_class(evaluation *e) {
         e->classes = classes;
         e->class_capacity = capacity;
     }
-    e->classes[e->class_count++] = (evaluation_class){.id = -1, .ap = {NAN, NAN}};
+    e->classes[e->class_count++] = (evaluation_class){.id = -1, .ap = {NAN, NAN, NAN}};
     return STATUS_OK;
 }
 
@@ -129,8 +129,9 @@ void evaluation_record_release(evaluation_record *record) {
 }
 
 double evaluation_ap(const evaluation *e, evaluation_task task) {
+    const char *name = task == TASK_PROPOSALS ? "AR@1000" : "AP";
     for (int i = 0; i < e->score_count; i++)
-        if (strcmp(e->scores[i].name, "AP") == 0)
+        if (strcmp(e->scores[i].name, name) == 0)
             return e->scores[i].values[task] >= 0 ? e->scores[i].values[task] : NAN;
     return NAN;
 }

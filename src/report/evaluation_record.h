@@ -1,6 +1,7 @@
 /* evaluations.json of a run: one JSON object per line and evaluated dataset,
  *   {"iteration": 499, "dataset": "val", "images": 16, "seconds": 3.2, "bbox": {"AP": 0.31, ...}, "segm": {...},
  *    "classes": [{"id": 1, "name": "disk", "bbox": 0.31, "segm": 0.29}], "validation_loss": 0.9}
+ * or, of an RPN alone, "box_proposals": {"AR@100": 0.2, ...} instead of bbox, segm and classes.
  * Scores are 0..1, -1 where there was nothing to average. All keys but the iteration may be absent. */
 #ifndef REPORT_EVALUATION_RECORD_H
 #define REPORT_EVALUATION_RECORD_H
@@ -12,7 +13,7 @@
 
 enum { EVALUATION_MAX_SCORES = 16, EVALUATION_SCORE_NAME = 16 };
 
-typedef enum evaluation_task { TASK_BBOX, TASK_SEGM, EVALUATION_TASKS } evaluation_task;
+typedef enum evaluation_task { TASK_BBOX, TASK_SEGM, TASK_PROPOSALS, EVALUATION_TASKS } evaluation_task;
 
 typedef struct evaluation_score {
     char name[EVALUATION_SCORE_NAME]; /* "AP", "AP50", ... as in the file */
@@ -47,7 +48,7 @@ typedef struct evaluation_record {
 status evaluation_record_parse(evaluation_record *out, const char *text, size_t size);
 void evaluation_record_release(evaluation_record *record);
 
-/* "AP" of a task, NaN where there is none or nothing was to be averaged. */
+/* "AP" of a task, of proposals "AR@1000"; NaN where there is none or nothing was to be averaged. */
 double evaluation_ap(const evaluation *e, evaluation_task task);
 
 #endif

@@ -99,11 +99,12 @@ typedef struct evaluation_curves {
 
 static bool curves_init(evaluation_curves *c, const evaluation_record *record, const char *dataset) {
     int64_t n = 0;
-    *c = (evaluation_curves){.x = malloc(4 * ((size_t)record->count + 1) * sizeof *c->x)};
+    *c =
+        (evaluation_curves){.x = malloc((EVALUATION_TASKS + 2) * ((size_t)record->count + 1) * sizeof *c->x)};
     if (!c->x) return false;
-    c->ap[TASK_BBOX] = c->x + record->count;
-    c->ap[TASK_SEGM] = c->x + 2 * (size_t)record->count;
-    c->loss = c->x + 3 * (size_t)record->count;
+    for (size_t task = 0; task < EVALUATION_TASKS; task++)
+        c->ap[task] = c->x + (task + 1) * (size_t)record->count;
+    c->loss = c->x + (EVALUATION_TASKS + 1) * (size_t)record->count;
     for (int i = 0; i < record->count; i++) {
         const evaluation *e = &record->items[i];
         if (strcmp(e->dataset, dataset) != 0 || e->iteration < 0) continue;
@@ -119,28 +120,34 @@ static bool curves_init(evaluation_curves *c, const evaluation_record *record, c
     return true;
 }
 
+static bool has_task(const evaluation_curves *c, evaluation_task task) {
+    for (int64_t i = 0; i < c->count; i++)
+        if (!isnan(c->ap[task][i])) return true;
+    return false;
+}
+
 static status draw_ap(markup *page, const evaluation_curves *c, const char *dataset) {
-    chart_series series[] = {{.name = "box AP",
-                              .x = c->x,
-                              .y = c->ap[TASK_BBOX],
-                              .count = c->count,
-                              .colour = 0,
-                              .is_exact = true},
-                             {.name = "mask AP",
-                              .x = c->x,
-                              .y = c->ap[TASK_SEGM],
-                              .count = c->count,
-                              .colour = 1,
-                              .is_exact = true}};
+    static const char *const names[EVALUATION_TASKS] = {"box AP", "mask AP", "AR@1000 of proposals"};
+    bool proposals = has_task(c, TASK_PROPOSALS);
+    int first = proposals ? TASK_PROPOSALS : TASK_BBOX, count = proposals ? 1 : 2;
+    chart_series series[2];
+    for (int i = 0; i < count; i++)
+        series[i] = (chart_series){.name = names[first + i],
+                                   .x = c->x,
+                                   .y = c->ap[first + i],
+                                   .count = c->count,
+                                   .colour = i,
+                                   .is_exact = true};
     if (c->count < 2) return STATUS_OK;
     markup unit = {0};
     markup_put(&unit, "%, ");
     markup_text(&unit, dataset);
     status s = markup_finish(&unit);
     if (s == STATUS_OK)
-        s = chart_draw(
-            page,
-            &(chart){.title = "AP", .unit = *dataset ? unit.text : "%", .series = series, .series_count = 2});
+        s = chart_draw(page, &(chart){.title = proposals ? "AR" : "AP",
+                                      .unit = *dataset ? unit.text : "%",
+                                      .series = series,
+                                      .series_count = count});
     markup_release(&unit);
     return s;
 }

@@ -7,7 +7,9 @@
 
 enum { MAX_DATASETS = 8, MAX_EVALUATIONS = 200 };
 
-static const char *const task_titles[EVALUATION_TASKS] = {"bbox", "segm"};
+static const char *const task_titles[EVALUATION_TASKS] = {"bbox", "segm", "proposals"};
+/* What evaluation_ap gives of them. */
+static const char *const main_numbers[EVALUATION_TASKS] = {"bbox AP", "segm AP", "proposals AR@1000"};
 
 /* A score of 0..1 in percent. */
 static void cell(markup *page, double score) {
@@ -27,9 +29,9 @@ static bool has_task(const evaluation *e, evaluation_task task) {
     return false;
 }
 
-static void draw_heads(markup *page, const bool tasks[EVALUATION_TASKS], const char *after) {
+static void draw_heads(markup *page, const bool tasks[EVALUATION_TASKS]) {
     for (int task = 0; task < EVALUATION_TASKS; task++)
-        if (tasks[task]) markup_format(page, "<th>%s%s</th>", task_titles[task], after);
+        if (tasks[task]) markup_format(page, "<th>%s</th>", main_numbers[task]);
 }
 
 static void draw_scores(markup *page, const evaluation *e, const bool tasks[EVALUATION_TASKS]) {
@@ -93,8 +95,8 @@ static status draw_classes(markup *page, const evaluation *e, const bool tasks[E
     markup_format(page, "<details%s><summary>AP of the %d classes</summary>\n",
                   e->class_count <= 25 ? " open=\"open\"" : "", e->class_count);
     markup_put(page, "<div class=\"scroll\"><table><thead><tr><th class=\"name\">class</th>");
-    draw_heads(page, tasks, " AP");
-    markup_format(page, "<th class=\"bar\">%s AP, 0 to 100 %%</th></tr></thead><tbody>\n", task_titles[by]);
+    draw_heads(page, tasks);
+    markup_format(page, "<th class=\"bar\">%s, 0 to 100 %%</th></tr></thead><tbody>\n", main_numbers[by]);
     for (int i = 0; i < e->class_count; i++) draw_class(page, &ranked[i], tasks, by == TASK_SEGM);
     markup_put(page, "</tbody></table></div></details>\n");
     free(ranked);
@@ -110,7 +112,7 @@ static void draw_history(markup *page, const evaluation_record *record, const ev
                   "<details><summary>All %d evaluations</summary>\n<div "
                   "class=\"scroll\"><table><thead><tr><th>iteration</th>",
                   count);
-    draw_heads(page, tasks, " AP");
+    draw_heads(page, tasks);
     markup_put(page, "<th>validation loss</th><th>images</th><th>seconds</th></tr></thead><tbody>\n");
     for (int i = 0; i < record->count; i++) {
         const evaluation *e = &record->items[i];

@@ -185,6 +185,7 @@ status run_page_draw(markup *page, const run_record *r) {
     draw_iterations(page, r);
     draw_ap(page, &r->evaluations, TASK_BBOX, "Box AP");
     draw_ap(page, &r->evaluations, TASK_SEGM, "Mask AP");
+    draw_ap(page, &r->evaluations, TASK_PROPOSALS, "Proposals' AR@1000");
     draw_speed(page, r);
     draw_rest(page, r);
     markup_put(page, "</dl>\n");

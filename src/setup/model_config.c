@@ -29,7 +29,8 @@ static const config_floats *list_of_level(const config_float_lists *lists, int l
 static status anchors_from(anchor_spec *anchors, const config *cfg) {
     const config_float_lists *sizes = &cfg->MODEL_ANCHOR_GENERATOR_SIZES,
                              *ratios = &cfg->MODEL_ANCHOR_GENERATOR_ASPECT_RATIOS;
-    *anchors = (anchor_spec){.levels = FPN_LEVELS,
+    bool pyramid = config_has_fpn(cfg);
+    *anchors = (anchor_spec){.levels = pyramid ? FPN_LEVELS : 1,
                              .offset = cfg->MODEL_ANCHOR_GENERATOR_OFFSET,
                              .stride_from_canvas = cfg->MODEL_ANCHOR_GENERATOR_STRIDE_FROM_CANVAS};
     const char *rounding = cfg->MODEL_ANCHOR_GENERATOR_ROUNDING;
@@ -37,7 +38,7 @@ static status anchors_from(anchor_spec *anchors, const config *cfg) {
                         : strcmp(rounding, "detectron") == 0 ? ANCHOR_ROUND_DETECTRON
                                                              : ANCHOR_EXACT;
     int per_place = list_of_level(sizes, 0)->count * list_of_level(ratios, 0)->count;
-    for (int level = 0; level < FPN_LEVELS; level++) {
+    for (int level = 0; level < anchors->levels; level++) {
         const config_floats *s = list_of_level(sizes, level), *r = list_of_level(ratios, level);
         if (s->count * r->count != per_place || per_place > ANCHOR_MAX_PER_CELL ||
             s->count > ANCHOR_MAX_SIZES || r->count > ANCHOR_MAX_RATIOS)
@@ -48,7 +49,7 @@ static status anchors_from(anchor_spec *anchors, const config *cfg) {
                 "MODEL.ANCHOR_GENERATOR.SIZES and ASPECT_RATIOS give %d anchors on level %d and %d on the "
                 "first",
                 s->count * r->count, level, per_place);
-        anchors->strides[level] = 4 << level;
+        anchors->strides[level] = pyramid ? 4 << level : 16;
         anchors->n_sizes[level] = s->count;
         anchors->n_ratios[level] = r->count;
         for (int i = 0; i < s->count; i++) anchors->sizes[level][i] = s->values[i];
@@ -119,7 +120,10 @@ status model_spec_from_config(mask_rcnn_spec *spec, const config *cfg) {
                      .bottleneck_width = (int)cfg->MODEL_RESNETS_WIDTH_PER_GROUP,
                      .stride_in_1x1 = cfg->MODEL_RESNETS_STRIDE_IN_1X1,
                      .freeze_at = (int)cfg->MODEL_BACKBONE_FREEZE_AT,
+                     .ends_with_res4 = !config_has_fpn(cfg),
                      .norm = norm_from(cfg->MODEL_RESNETS_NORM, cfg)},
+        .maps = config_has_fpn(cfg) ? MAPS_FPN : MAPS_C4,
+        .rpn_only = !config_has_roi_heads(cfg),
         .fpn_channels = cfg->MODEL_FPN_OUT_CHANNELS,
         .fpn_norm = norm_from(cfg->MODEL_FPN_NORM, cfg),
         .mask_on = cfg->MODEL_MASK_ON,
@@ -137,6 +141,7 @@ status model_spec_from_config(mask_rcnn_spec *spec, const config *cfg) {
 }
 
 void detector_spec_from_config(detector_spec *spec, const config *cfg) {
+    bool proposals = !config_has_roi_heads(cfg);
     *spec = (detector_spec){
         .short_edge = (int)cfg->INPUT_MIN_SIZE_TEST,
         .max_size = (int)cfg->INPUT_MAX_SIZE_TEST,
@@ -145,7 +150,8 @@ void detector_spec_from_config(detector_spec *spec, const config *cfg) {
         .score_threshold = cfg->MODEL_ROI_HEADS_SCORE_THRESH_TEST,
         .nms_threshold = cfg->MODEL_ROI_HEADS_NMS_THRESH_TEST,
         .min_box_size = cfg->MODEL_ROI_HEADS_MIN_BOX_SIZE_TEST,
-        .max_detections = (int)cfg->TEST_DETECTIONS_PER_IMAGE,
+        .max_detections =
+            (int)(proposals ? cfg->MODEL_RPN_POST_NMS_TOPK_TEST : cfg->TEST_DETECTIONS_PER_IMAGE),
         .paste_rule = strcmp(cfg->MODEL_ROI_MASK_HEAD_PASTE, "resize") == 0 ? MASK_PASTE_RESIZE
                                                                             : MASK_PASTE_GRID_SAMPLE,
         .masks = cfg->MODEL_MASK_ON,

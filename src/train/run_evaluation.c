@@ -8,10 +8,17 @@
 #include <stdio.h>
 #include <string.h>
 
+/* An RPN alone has no AP. */
+static const char *number_to_keep(const config *cfg) {
+    const char *name = cfg->TEST_KEEP_BEST;
+    if (cfg->DATASETS_TEST.count == 0) return "";
+    bool is_ap = strncmp(name, "bbox/", 5) == 0 || strncmp(name, "segm/", 5) == 0;
+    return is_ap && !config_has_roi_heads(cfg) ? "box_proposals/AR@1000" : name;
+}
+
 status run_evaluation_open(run_evaluation *r, const config *cfg, const rank_env *env) {
     *r = (run_evaluation){.cfg = cfg, .best = {.iteration = -1}};
-    snprintf(r->best.number, sizeof r->best.number, "%s",
-             cfg->DATASETS_TEST.count > 0 ? cfg->TEST_KEEP_BEST : "");
+    snprintf(r->best.number, sizeof r->best.number, "%s", number_to_keep(cfg));
     return test_data_open(&r->data, cfg, env);
 }
 
@@ -24,7 +31,8 @@ status run_evaluation_prepare(run_evaluation *r, mask_rcnn *model, device *dev, 
     r->model = model;
     r->dev = dev;
     r->c = c;
-    RETURN_IF_ERROR(test_data_map_classes(&r->data, model->spec.roi.classes, classes, "DATASETS.TRAIN"));
+    RETURN_IF_ERROR(
+        test_data_map_classes(&r->data, mask_rcnn_labels(&model->spec), classes, "DATASETS.TRAIN"));
     return comm_rank(c) == 0 ? evaluate_check(&r->data, r->cfg) : STATUS_OK;
 }
 

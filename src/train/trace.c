@@ -260,8 +260,9 @@ static void declare_outputs(safetensors_writer *w, const train_graph *step, cons
         snprintf(name, sizeof name, "loss/%s", loss_trace_names[i]);
         if (step->losses[i]) safetensors_writer_declare(w, name, SAFETENSORS_F32, 0, NULL);
     }
-    for (int l = 0; l < FPN_LEVELS; l++) {
-        snprintf(name, sizeof name, "feature/p%d", l + 2);
+    bool is_c4 = !step->levels[1];
+    for (int l = 0; l < FPN_LEVELS && step->levels[l]; l++) {
+        snprintf(name, sizeof name, is_c4 ? "feature/res%d" : "feature/p%d", is_c4 ? 4 : l + 2);
         safetensors_writer_declare(w, name, SAFETENSORS_F32, 4, step->levels[l]->shape);
     }
     for (int i = 0; i < store->count; i++) {
@@ -280,7 +281,8 @@ static status write_outputs(const char *path, const train_graph *step, const par
     status s = safetensors_writer_begin(w);
     for (int i = 0; i < LOSS_COUNT && s == STATUS_OK; i++)
         if (step->losses[i]) s = write_tensor(w, store->dev, step->losses[i]);
-    for (int l = 0; l < FPN_LEVELS && s == STATUS_OK; l++) s = write_tensor(w, store->dev, step->levels[l]);
+    for (int l = 0; l < FPN_LEVELS && step->levels[l] && s == STATUS_OK; l++)
+        s = write_tensor(w, store->dev, step->levels[l]);
     for (int i = 0; i < store->count && s == STATUS_OK; i++)
         if (store->params[i].trainable) s = write_gradient(w, store, &store->params[i]);
     return safetensors_writer_finish(w, s);

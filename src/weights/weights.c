@@ -40,15 +40,26 @@ typedef struct match {
     bool has_rows; /* both class lists are known: `rows` holds how they go together */
     bool may_copy; /* MODEL.COPY_CLASS_ROWS */
     bool no_masks; /* boxes only, of a model that has masks, too: its mask head is left aside */
+    bool
+        rpn_only; /* proposals, of a model that has heads, too: they are left aside, with a res5 nobody reads */
     class_rows rows;
     bool *is_copied; /* [store->count]: only the rows in `rows` are loaded */
     name_list missing, restarted, copied, ignored;
-    int counters;   /* num_batches_tracked */
-    int mask_heads; /* tensors left aside */
+    int counters; /* num_batches_tracked */
+    int aside;    /* tensors of heads that are not used */
 } match;
 
 static bool takes_part(const match *m, int index) {
     return !m->trainable_only || m->store->params[index].trainable;
+}
+
+static bool starts_with(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static bool is_left_aside(const match *m, const char *name) {
+    return (m->no_masks && starts_with(name, "roi_heads.mask_")) ||
+           (m->rpn_only && (starts_with(name, "roi_heads.") || starts_with(name, "backbone.body.layer4.")));
 }
 
 /* Finds the parameter of every tensor of the file. */
@@ -61,8 +72,8 @@ static status match_names(match *m) {
         }
         char name[PARAM_NAME_SIZE];
         int index = weight_name_today(name, sizeof name, t->name) ? param_store_find(m->store, name) : -1;
-        if (index < 0 && m->no_masks && strncmp(t->name, "roi_heads.mask_", 15) == 0) {
-            m->mask_heads++;
+        if (index < 0 && is_left_aside(m, t->name)) {
+            m->aside++;
             continue;
         }
         if (index < 0 || !takes_part(m, index)) {
@@ -245,7 +256,7 @@ static weights_report make_report(const match *m) {
     weights_report r = {.kept = m->missing.count,
                         .restarted = m->restarted.count,
                         .copied = m->copied.count,
-                        .ignored = m->ignored.count + m->counters + m->mask_heads};
+                        .ignored = m->ignored.count + m->counters + m->aside};
     for (int i = 0; i < m->store->count; i++) {
         if (!takes_part(m, i)) continue;
         const param *p = &m->store->params[i];
@@ -292,9 +303,13 @@ static void log_report(const match *m, const weights_report *r, const weights_cl
         log_classes(m, classes);
     }
     if (m->ignored.count) log_info("weights", "in the file, not in the model, ignored: %s", m->ignored.text);
-    if (m->mask_heads)
+    if (m->aside && m->rpn_only)
+        log_info("weights",
+                 "MODEL.META_ARCHITECTURE is ProposalNetwork: the file's heads (%d tensors) are not used",
+                 m->aside);
+    else if (m->aside)
         log_info("weights", "MODEL.MASK_ON is False: the file's mask head (%d tensors) is not used",
-                 m->mask_heads);
+                 m->aside);
     if (m->counters)
         log_info("weights", "in the file, never used, ignored: %d num_batches_tracked", m->counters);
 }
@@ -413,7 +428,10 @@ status weights_load(weights_report *report, param_store *store, const char *path
         m ? refuse_foreign(file) : error_set(STATUS_OS, "free some memory", "no memory to load %s", path);
     if (s == STATUS_OK) s = weights_check_claims(file, cfg, classes, use);
     if (s == STATUS_OK) {
-        *m = (match){.file = file, .store = store, .no_masks = use != WEIGHTS_START && !cfg->MODEL_MASK_ON};
+        *m = (match){.file = file,
+                     .store = store,
+                     .no_masks = use != WEIGHTS_START && !cfg->MODEL_MASK_ON,
+                     .rpn_only = use != WEIGHTS_START && !config_has_roi_heads(cfg)};
         if (use == WEIGHTS_START) s = match_classes(m, cfg, classes);
         if (s == STATUS_OK) s = load(report, m, PARAM_VALUES, cfg, classes, use);
         if (s == STATUS_OK) {

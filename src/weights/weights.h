@@ -12,7 +12,7 @@
 typedef enum weights_use {
     WEIGHTS_START, /* `train --weights`: what fits starts from the file */
     WEIGHTS_EXACT, /* resume, eval, predict, trace: every tensor there, none more (but for a mask head where
-                    * MODEL.MASK_ON is False), all shapes equal */
+                    * MODEL.MASK_ON is False, and all heads for an RPN alone), all shapes equal */
     WEIGHTS_EXACT_OWN_INPUT /* the same where images come ready-made (trace --batch): what the file says of the
                              * input's order and normalisation is not compared, INPUT.* has no effect either */
 } weights_use;
