@@ -187,13 +187,15 @@ static void cuda_graph_free(device *d, device_graph *g) {
 
 /* ---- kernels, ranks --------------------------------------------------------------------------------------- */
 
-static const op_kernel *cuda_find_kernel(const char *op_name) {
+static const op_kernel *cuda_find_kernel(const char *op_name, int index) {
 #if HAVE_CUDNN
     const op_kernel *library = cuda_library_kernel(op_name);
-    if (library) return library;
+    if (library && index-- == 0) return library;
 #endif
     const op_kernel *const *kernels = cuda_kernels_find(op_name);
-    return kernels ? kernels[0] : NULL;
+    for (int i = 0; kernels && kernels[i]; i++)
+        if (i == index) return kernels[i];
+    return NULL;
 }
 
 static status cuda_open_comm(device *d, struct comm **out, struct comm *host) {

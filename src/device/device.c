@@ -118,7 +118,11 @@ bool device_is_host_accessible(const device *d) {
 }
 
 const struct op_kernel *device_find_kernel(const device *d, const char *op_name) {
-    return d->ops->find_kernel ? d->ops->find_kernel(op_name) : NULL;
+    return device_find_variant(d, op_name, 0);
+}
+
+const struct op_kernel *device_find_variant(const device *d, const char *op_name, int index) {
+    return d->ops->find_kernel ? d->ops->find_kernel(op_name, index) : NULL;
 }
 
 status device_open_comm(device *d, struct comm **out, struct comm *host) {

@@ -56,6 +56,9 @@ uint64_t device_host_waits(const device *d);
  * table. */
 const struct op_kernel *device_find_kernel(const device *d, const char *op_name);
 
+/* All its kernels of an op, by falling preference: the first is that of device_find_kernel. NULL behind the last. */
+const struct op_kernel *device_find_variant(const device *d, const char *op_name, int index);
+
 /* Collective, for comm_open: sums of this device's memory over the ranks without the host; on success *out owns `host`, which
  * connects the ranks already. NO_DEVICE, on all ranks alike: it cannot, the error says why. */
 status device_open_comm(device *d, struct comm **out, struct comm *host);

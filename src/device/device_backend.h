@@ -30,7 +30,8 @@ typedef struct device_ops {
     status (*capture_end)(device *d, device_graph **out);
     void (*graph_launch)(device *d, device_graph *g);
     void (*graph_free)(device *d, device_graph *g);
-    const struct op_kernel *(*find_kernel)(const char *op_name); /* see device_find_kernel; NULL on the CPU */
+    const struct op_kernel *(*find_kernel)(const char *op_name,
+                                           int index); /* see device_find_variant; NULL on the CPU */
 } device_ops;
 
 /* First member of a backend's own struct, zeroed but for what the backend sets: ops, kind, name, streams (NULL where it has

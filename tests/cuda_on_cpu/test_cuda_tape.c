@@ -22,9 +22,9 @@ enum { N = 6, H = 3, W = 4, C = 8, COUNT = N * H * W * C };
 
 static device_ops cuda_table;
 
-static const op_kernel *first_kernel(const char *op_name) {
+static const op_kernel *first_kernel(const char *op_name, int index) {
     const op_kernel *const *kernels = cuda_kernels_find(op_name);
-    return kernels ? kernels[0] : NULL;
+    return kernels && index == 0 ? kernels[0] : NULL;
 }
 
 static device *open_device(bool cuda) {
