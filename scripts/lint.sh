@@ -61,7 +61,8 @@ declare -A stands_on=(
   [cudnn]="base device comm autograd kernels" [cuda]="base device comm data autograd kernels cudnn" [model]=$model [infer]="$model model" [weights]="$model config" [setup]="$model model infer config weights"
   [evaluate]="$model model infer config weights setup record eval draw"
   [train]="$model model infer config weights setup record eval draw report evaluate"
-  [cli]="$model model infer config weights setup record eval draw report evaluate train cudnn")
+  [bench]="$model model infer config weights setup record eval draw report evaluate train"
+  [cli]="$model model infer config weights setup record eval draw report evaluate train bench cudnn")
 while IFS=: read -r file included; do
   room=kernels above=kernels
   [[ $file == src/* ]] && room=${file#src/} && room=${room%%/*}

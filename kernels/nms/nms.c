@@ -2,6 +2,7 @@
 
 #include "autograd/op_cost.h"
 #include "autograd/tape.h"
+#include "case_boxes.h"
 
 #include <math.h>
 
@@ -155,6 +156,25 @@ static void nms_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = n * (n - 1) / 2 * OP_COST_IOU;
 }
 
+static void spread(const op_call *call) {
+    case_boxes_spread(call->in[NMS_BOXES], 0, 1344, 800);
+}
+
+static const op_case nms_bench[] = {
+    {.name = "boxes_2000",
+     .params = &rpn,
+     .in = {OP_IN(UNIFORM, 0, 1, 2000, 4), OP_IN(NORMAL, 0, 1, 2000)},
+     .prepare = spread},
+    {.name = "boxes_12000",
+     .params = &rpn,
+     .in = {OP_IN(UNIFORM, 0, 1, 12000, 4), OP_IN(NORMAL, 0, 1, 12000)},
+     .prepare = spread},
+    {.name = "levels_8819",
+     .params = &rpn,
+     .in = {OP_IN(UNIFORM, 0, 1, 8819, 4), OP_IN(NORMAL, 0, 1, 8819), OP_IN(INTEGER, 0, 5, 8819)},
+     .prepare = spread},
+};
+
 const op_def nms_op = {
     .name = "nms",
     .n_inputs = 3,
@@ -173,6 +193,8 @@ const op_def nms_op = {
     .cpu = &nms_sorted,
     .cases = nms_cases,
     .n_cases = sizeof nms_cases / sizeof nms_cases[0],
+    .bench_cases = nms_bench,
+    .n_bench_cases = sizeof nms_bench / sizeof nms_bench[0],
 };
 
 tensor *nms(struct tape *t, tensor *boxes, tensor *scores, tensor *groups, const nms_params *params) {

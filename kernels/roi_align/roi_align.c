@@ -2,7 +2,9 @@
 
 #include "autograd/op_cost.h"
 #include "autograd/tape.h"
+#include "case_boxes.h"
 #include "roi_check.h"
+#include "roi_grid.h"
 #include "roi_cost.h"
 
 #include <math.h>
@@ -143,6 +145,27 @@ static void roi_align_cost(op_cost *cost, const op_call *call, bool backward) {
     roi_cost_of_align(cost, call, backward, ROI_ALIGN_ROIS, p->sampling_ratio);
 }
 
+static const roi_align_params grid = {.output_size = 7, .spatial_scale = 1, .sampling_ratio = 2},
+                              mask_head = {.output_size = 14, .spatial_scale = 0.25, .sampling_ratio = 2};
+
+static void spread_regions(const op_call *call) {
+    const tensor *x = call->in[ROI_ALIGN_X];
+    case_boxes_regions(call->in[ROI_ALIGN_ROIS], x->shape[0], 4.0 * (double)x->shape[2],
+                       4.0 * (double)x->shape[1]);
+}
+
+static const op_case roi_align_bench[] = {
+    {.name = "box_head_512_on_p2",
+     .params = &fixed,
+     .in = {MAPS(1, 200, 336, 256), OP_IN(UNIFORM, 0, 1, 512, 5)},
+     .prepare = spread_regions},
+    {.name = "mask_head_128_on_p2",
+     .params = &mask_head,
+     .in = {MAPS(1, 200, 336, 256), OP_IN(UNIFORM, 0, 1, 128, 5)},
+     .prepare = spread_regions},
+    ROI_GRID(&grid),
+};
+
 const op_def roi_align_op = {
     .name = "roi_align",
     .n_inputs = 2,
@@ -166,6 +189,8 @@ const op_def roi_align_op = {
     .rtol = 1e-5,
     .cases = roi_align_cases,
     .n_cases = sizeof roi_align_cases / sizeof roi_align_cases[0],
+    .bench_cases = roi_align_bench,
+    .n_bench_cases = sizeof roi_align_bench / sizeof roi_align_bench[0],
 };
 
 tensor *roi_align(struct tape *t, tensor *x, tensor *rois, const roi_align_params *params) {

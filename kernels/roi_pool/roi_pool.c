@@ -3,6 +3,7 @@
 #include "autograd/op_cost.h"
 #include "autograd/tape.h"
 #include "roi_check.h"
+#include "roi_grid.h"
 
 #include <math.h>
 
@@ -81,6 +82,10 @@ static void roi_pool_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = backward ? 0 : op_cost_elements(call->out[0]); /* a bin has one pixel at least */
 }
 
+static const roi_pool_params grid = {.output_size = 7, .spatial_scale = 1};
+
+static const op_case roi_pool_bench[] = {ROI_GRID(&grid)};
+
 const op_def roi_pool_op = {
     .name = "roi_pool",
     .n_inputs = 2,
@@ -104,6 +109,8 @@ const op_def roi_pool_op = {
     .rtol = 1e-6,
     .cases = roi_pool_cases,
     .n_cases = sizeof roi_pool_cases / sizeof roi_pool_cases[0],
+    .bench_cases = roi_pool_bench,
+    .n_bench_cases = sizeof roi_pool_bench / sizeof roi_pool_bench[0],
 };
 
 tensor *roi_pool(struct tape *t, tensor *x, tensor *rois, const roi_pool_params *params) {

@@ -141,6 +141,8 @@ typedef struct op_def {
     double atol, rtol;                              /* float kernels against the double reference */
     const op_case *cases;
     int n_cases;
+    const op_case *bench_cases; /* what `bench op` times: the shapes of training, or a known comparison's */
+    int n_bench_cases;
 } op_def;
 
 /* For infer functions: STATUS_DATA naming op and tensor (both tensors for a mismatch). Inputs count from 0. */

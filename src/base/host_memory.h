@@ -7,4 +7,7 @@
 /* Bytes of RAM and swap, at most what a cgroup v2 grants; SIZE_MAX where the system does not tell. */
 size_t host_memory_total(void);
 
+/* Bytes that can be taken now without swapping, at most what the cgroup has left; SIZE_MAX where the system does not tell. */
+size_t host_memory_free(void);
+
 #endif

@@ -2,8 +2,10 @@
  * alike.
  *
  *     maskrcnn COMMAND --name VALUE --name=VALUE --flag ARGUMENT... KEY VALUE... KEY=VALUE...
+ *     maskrcnn GROUP COMMAND ...
  *
- * A command lives in cmd_<name>.c, exports `const cli_command cmd_<name>` and has a line in cli_commands.def:
+ * A command lives in cmd_<name>.c, exports `const cli_command cmd_<name>` and has a line in cli_commands.def. A group of
+ * commands is a command with `members` instead of `run`; its members are named "group member":
  *
  *     static const cli_option options[] = {
  *         {.name = "config", .value = "FILE", .help = "configuration", .required = true},
@@ -34,7 +36,7 @@ typedef struct cli_args cli_args;
 enum { CLI_ANY_COUNT = 1 << 20, CLI_EXAMPLES = 3 };
 
 typedef struct cli_command {
-    const char *name;
+    const char *name;    /* "train"; of a member of a group "bench op" */
     const char *summary; /* one line for the list of commands, without a full stop */
     const char *usage;   /* what follows the name, e.g. "--config FILE [KEY VALUE...]" */
     const char *details; /* a paragraph for --help; may be NULL */
@@ -45,6 +47,7 @@ typedef struct cli_command {
     bool overrides;   /* takes KEY VALUE and KEY=VALUE after the arguments */
     bool one_process; /* refused under mpirun with several ranks, which would write the same files */
     status (*run)(const cli_args *args);
+    const struct cli_command *const *members; /* NULL behind the last; NULL: no group */
 } cli_command;
 
 /* A parsed command line. Strings point into argv. */
@@ -62,8 +65,12 @@ struct cli_args {
     bool help; /* --help was asked for; nothing else has been checked then */
 };
 
-/* Every command, by name; the count. */
+/* Every command and group, NULL behind the last; the count. */
 const cli_command *const *cli_commands(int *count);
+
+/* The command that `words` start with, and how many of them (1 or 2) are its name: a group where no member is named. USAGE: there
+ * is none. */
+status cli_find(const cli_command **out, int *name_words, int words, char **word);
 
 /* The value of an option, NULL where it was not given (the last one of a repeated option). */
 const char *cli_value(const cli_args *args, const char *option);
@@ -91,7 +98,7 @@ status cli_check_one_process(const char *what);
 status cli_parse(cli_args *out, const cli_command *command, int argc, char **argv);
 void cli_release(cli_args *args);
 
-/* Help of the whole program, and of one command. At most 80 columns wide. */
+/* Help of the whole program, and of one command or group. At most 80 columns wide. */
 void cli_print_help(FILE *to);
 void cli_print_command_help(FILE *to, const cli_command *command);
 

@@ -8,9 +8,9 @@ static const cli_command *const commands[] = {
 #define COMMAND(name) &cmd_##name,
 #include "cli/cli_commands.def"
 #undef COMMAND
-};
+    NULL};
 
 const cli_command *const *cli_commands(int *count) {
-    *count = (int)(sizeof commands / sizeof *commands);
+    *count = (int)(sizeof commands / sizeof *commands) - 1;
     return commands;
 }

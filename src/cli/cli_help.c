@@ -46,6 +46,22 @@ static void print_option(FILE *to, const cli_option *o) {
     print_row(to, left, text, OPTION_COLUMN);
 }
 
+static void print_options(FILE *to, const cli_command *command) {
+    fputs("\noptions:\n", to);
+    for (const cli_option *o = command->options; o->name; o++) print_option(to, o);
+    print_row(to, "--help", "show this", OPTION_COLUMN);
+    if (command->overrides)
+        print_row(to, "KEY VALUE, KEY=VALUE", "set a configuration key (maskrcnn config --keys lists them)",
+                  OPTION_COLUMN);
+}
+
+static void print_members(FILE *to, const cli_command *group) {
+    fputs("\ncommands:\n", to);
+    for (const cli_command *const *m = group->members; *m; m++)
+        print_row(to, strchr((*m)->name, ' ') + 1, (*m)->summary, COMMAND_COLUMN);
+    fprintf(to, "\nmaskrcnn %s COMMAND --help explains a command.\n", group->name);
+}
+
 void cli_print_command_help(FILE *to, const cli_command *command) {
     fprintf(to, "maskrcnn %s: ", command->name);
     print_wrapped(to, command->summary, (int)strlen(command->name) + 11, 2);
@@ -55,12 +71,10 @@ void cli_print_command_help(FILE *to, const cli_command *command) {
         fputc('\n', to);
         print_wrapped(to, command->details, 0, 0);
     }
-    fputs("\noptions:\n", to);
-    for (const cli_option *o = command->options; o->name; o++) print_option(to, o);
-    print_row(to, "--help", "show this", OPTION_COLUMN);
-    if (command->overrides)
-        print_row(to, "KEY VALUE, KEY=VALUE", "set a configuration key (maskrcnn config --keys lists them)",
-                  OPTION_COLUMN);
+    if (command->members)
+        print_members(to, command);
+    else
+        print_options(to, command);
     fputs("\nexamples:\n", to);
     for (int i = 0; i < CLI_EXAMPLES && command->examples[i]; i++) {
         fputs("  ", to);

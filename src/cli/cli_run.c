@@ -5,24 +5,41 @@
 #include <errno.h>
 #include <string.h>
 
-static const cli_command *find_command(const char *name) {
-    int n;
-    const cli_command *const *commands = cli_commands(&n);
-    for (int i = 0; i < n; i++)
-        if (strcmp(commands[i]->name, name) == 0) return commands[i];
+static status unknown_command(const cli_command *const *commands, const cli_command *group,
+                              const char *name) {
+    char full[128], help[128];
+    snprintf(full, sizeof full, "%s%s%.100s", group ? group->name : "", group ? " " : "", name);
+    nearest n;
+    nearest_init(&n, full);
+    for (int i = 0; commands[i]; i++) nearest_try(&n, commands[i]->name);
+    snprintf(help, sizeof help, "maskrcnn %s%s--help lists the commands", group ? group->name : "",
+             group ? " " : "");
+    const char *best = nearest_result(&n);
+    error_set(STATUS_USAGE, help, "unknown command %s", full);
+    if (best) error_set_remedy("did you mean %s?", best);
+    return STATUS_USAGE;
+}
+
+/* Of the commands before NULL the one whose name ends with this word. */
+static const cli_command *find_by_last_word(const cli_command *const *commands, const char *word) {
+    for (; *commands; commands++) {
+        const char *space = strchr((*commands)->name, ' ');
+        if (strcmp(space ? space + 1 : (*commands)->name, word) == 0) return *commands;
+    }
     return NULL;
 }
 
-static status unknown_command(const char *name) {
+status cli_find(const cli_command **out, int *name_words, int words, char **word) {
     int count;
-    const cli_command *const *commands = cli_commands(&count);
-    nearest n;
-    nearest_init(&n, name);
-    for (int i = 0; i < count; i++) nearest_try(&n, commands[i]->name);
-    const char *best = nearest_result(&n);
-    error_set(STATUS_USAGE, "maskrcnn --help lists the commands", "unknown command %.100s", name);
-    if (best) error_set_remedy("did you mean %s?", best);
-    return STATUS_USAGE;
+    const cli_command *const *commands = cli_commands(&count), *group = NULL;
+    for (*name_words = 0, *out = NULL; commands; commands = group->members) {
+        if (*name_words == words || (group && word[*name_words][0] == '-')) break;
+        const cli_command *found = find_by_last_word(commands, word[*name_words]);
+        if (!found) return unknown_command(commands, group, word[*name_words]);
+        *out = group = found;
+        ++*name_words;
+    }
+    return STATUS_OK;
 }
 
 /* What was printed is on its way only if this succeeds: a full disk shows up here. */
@@ -41,6 +58,13 @@ status cli_check_one_process(const char *what) {
 }
 
 static status run_command(const cli_command *command, int argc, char **argv) {
+    if (command->members) {
+        bool is_help = argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0;
+        if (is_help) cli_print_command_help(stdout, command);
+        return is_help ? STATUS_OK
+                       : error_set(STATUS_USAGE, "options follow the command; --help lists the commands",
+                                   "unknown option %.100s before the command of %s", argv[0], command->name);
+    }
     cli_args args;
     status s = cli_parse(&args, command, argc, argv);
     if (s == STATUS_OK && args.help) {
@@ -57,24 +81,32 @@ static bool is_one(const char *argument, const char *a, const char *b) {
     return strcmp(argument, a) == 0 || strcmp(argument, b) == 0;
 }
 
+/* `help`, with or without the name of a command behind it. */
+static status print_help(int words, char **word) {
+    const cli_command *command;
+    int name_words;
+    RETURN_IF_ERROR(cli_find(&command, &name_words, words, word));
+    if (command)
+        cli_print_command_help(stdout, command);
+    else
+        cli_print_help(stdout);
+    return STATUS_OK;
+}
+
 status cli_run(int argc, char **argv) {
     if (argc < 2) return error_set(STATUS_USAGE, "maskrcnn --help lists the commands", "no command given");
     const char *name = argv[1];
-    bool ask_help = is_one(name, "--help", "-h") || strcmp(name, "help") == 0;
-    const cli_command *command = find_command(ask_help && argc > 2 ? argv[2] : name);
+    const cli_command *command;
+    int name_words;
     status s = STATUS_OK;
-    if (ask_help && argc > 2 && !command)
-        s = unknown_command(argv[2]);
-    else if (ask_help && command)
-        cli_print_command_help(stdout, command);
-    else if (ask_help)
-        cli_print_help(stdout);
+    if (is_one(name, "--help", "-h") || strcmp(name, "help") == 0)
+        s = print_help(argc - 2, argv + 2);
     else if (strcmp(name, "--version") == 0)
         puts("maskrcnn " MASKRCNN_VERSION);
-    else if (!command && name[0] == '-')
+    else if (name[0] == '-')
         s = error_set(STATUS_USAGE, "options follow the command: maskrcnn COMMAND --help",
                       "unknown option %.100s before the command", name);
-    else
-        s = command ? run_command(command, argc - 2, argv + 2) : unknown_command(name);
+    else if ((s = cli_find(&command, &name_words, argc - 1, argv + 1)) == STATUS_OK)
+        s = run_command(command, argc - 1 - name_words, argv + 1 + name_words);
     return s == STATUS_OK ? flush_output() : s;
 }

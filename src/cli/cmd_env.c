@@ -1,5 +1,6 @@
 /* maskrcnn env: what this program was built with and what it finds here; asked for in every bug report. */
 #include "base/thread_pool.h"
+#include "bench/machine.h"
 #include "cli/cli.h"
 #include "comm/rank_env.h"
 #include "device/device.h"
@@ -53,17 +54,9 @@ static void print_libraries(void) {
     row("cairo", picture_backend());
 }
 
-/* "model name" of /proc/cpuinfo; "not known" where there is none. */
 static void print_cpu(void) {
-    char line[512], model[512] = "not known";
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    while (f && fgets(line, sizeof line, f)) {
-        if (strncmp(line, "model name", 10) != 0 || !strchr(line, ':')) continue;
-        snprintf(model, sizeof model, "%s", strchr(line, ':') + 2);
-        model[strcspn(model, "\n")] = '\0';
-        break;
-    }
-    if (f) fclose(f);
+    char model[MACHINE_NAME];
+    machine_cpu_name(model, sizeof model);
     row("CPU", model);
     printf("%-14s %d usable of %ld\n", "cores", thread_pool_usable_cores(), sysconf(_SC_NPROCESSORS_ONLN));
     double gib =

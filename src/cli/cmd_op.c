@@ -1,31 +1,15 @@
 /* maskrcnn op: one op on arrays from a file, so that others can check it. */
-#include "base/nearest.h"
 #include "base/thread_pool.h"
 #include "cli/cli.h"
 #include "cli/op_file.h"
+#include "cli/op_name.h"
 #include "device/device.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-static status unknown_op(const char *name) {
-    char list[1024];
-    size_t used = 0;
-    nearest near;
-    nearest_init(&near, name);
-    for (int i = 0; i < op_count() && used < sizeof list; i++) {
-        nearest_try(&near, op_at(i)->name);
-        used += (size_t)snprintf(list + used, sizeof list - used, i ? ", %s" : "%s", op_at(i)->name);
-    }
-    const char *best = nearest_result(&near);
-    error_set(STATUS_USAGE, NULL, "unknown op %.100s", name);
-    error_set_remedy(best ? "did you mean %s?" : "the ops are %s", best ? best : list);
-    return STATUS_USAGE;
-}
 
 static status run(const cli_args *args) {
-    const op_def *op = op_find(args->arguments[0]);
-    if (!op) return unknown_op(args->arguments[0]);
+    const op_def *op;
+    RETURN_IF_ERROR(op_name_find(&op, args->arguments[0]));
     const char **attrs = calloc((size_t)args->given_count + 1, sizeof *attrs);
     if (!attrs) return error_set(STATUS_OS, "free some memory", "no memory for the attributes");
     op_file_job job = {.op = op, .attrs = attrs};

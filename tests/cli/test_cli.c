@@ -145,25 +145,52 @@ static void check_help(const char *help, const cli_command *command) {
         if (strcspn(line, "\n") > 80)
             fail_msg("%s --help: wider than 80: %.*s", command->name, (int)strcspn(line, "\n"), line);
     if (lines > 60) fail_msg("%s --help: %d lines", command->name, lines);
-    for (const cli_option *o = command->options; o->name; o++) {
+    for (const cli_option *o = command->options; o && o->name; o++) {
         char text[64];
         snprintf(text, sizeof text, "  --%s", o->name);
         if (!strstr(help, text)) fail_msg("%s --help lacks --%s", command->name, o->name);
     }
 }
 
-/* Each example is a command line that the parser accepts. */
+/* Each example is a command line that names the command, or a member of the group, and that the parser accepts. */
 static void check_example(const cli_command *command, const char *example) {
     char text[512], *words[MOST_WORDS];
     snprintf(text, sizeof text, "%s", example);
-    int n = split(text, words), at = 0;
+    int n = split(text, words), at = 0, name_words;
     while (at < n && strcmp(words[at], "maskrcnn") != 0) at++;
-    if (at + 1 >= n || strcmp(words[at + 1], command->name) != 0)
+    const cli_command *named = NULL;
+    bool is_found = at < n && cli_find(&named, &name_words, n - at - 1, words + at + 1) == STATUS_OK && named;
+    if (!is_found || strncmp(named->name, command->name, strlen(command->name)) != 0 || named->members)
         fail_msg("no example of %s: %s", command->name, example);
     cli_args args;
-    if (cli_parse(&args, command, n - at - 2, words + at + 2) != STATUS_OK)
-        fail_msg("%s: %s", example, error_cause());
+    at += 1 + name_words;
+    if (cli_parse(&args, named, n - at, words + at) != STATUS_OK) fail_msg("%s: %s", example, error_cause());
     cli_release(&args);
+}
+
+/* In the list that its parent prints, under its last word; with all options and three examples. */
+static void check_command(const char *list, const cli_command *command) {
+    char listed[64], *help = NULL;
+    size_t size = 0;
+    const char *space = strchr(command->name, ' ');
+    snprintf(listed, sizeof listed, "\n  %s ", space ? space + 1 : command->name);
+    if (!strstr(list, listed)) fail_msg("--help lacks %s", command->name);
+    FILE *to = open_memstream(&help, &size);
+    assert_non_null(to);
+    cli_print_command_help(to, command);
+    fclose(to);
+    check_help(help, command);
+    for (int k = 0; k < CLI_EXAMPLES; k++) {
+        if (!command->examples[k]) fail_msg("%s has %d examples, not %d", command->name, k, CLI_EXAMPLES);
+        check_example(command, command->examples[k]);
+    }
+    for (int i = 0; command->members && command->members[i]; i++) {
+        size_t length = strlen(command->name);
+        assert_int_equal(strncmp(command->members[i]->name, command->name, length), 0);
+        assert_int_equal(command->members[i]->name[length], ' ');
+        check_command(help, command->members[i]);
+    }
+    free(help);
 }
 
 static void test_help(void **state) {
@@ -178,31 +205,36 @@ static void test_help(void **state) {
     fclose(to);
     for (const char *line = general; *line; line += strcspn(line, "\n") + 1)
         assert_true(strcspn(line, "\n") <= 80);
-    for (int i = 0; i < count; i++) {
-        const cli_command *command = commands[i];
-        char listed[64], *help = NULL;
-        snprintf(listed, sizeof listed, "\n  %s ", command->name);
-        if (!strstr(general, listed)) fail_msg("--help lacks %s", command->name);
-        to = open_memstream(&help, &size);
-        assert_non_null(to);
-        cli_print_command_help(to, command);
-        fclose(to);
-        check_help(help, command);
-        free(help);
-        for (int k = 0; k < CLI_EXAMPLES; k++) {
-            if (!command->examples[k]) fail_msg("%s has %d examples, not %d", command->name, k, CLI_EXAMPLES);
-            check_example(command, command->examples[k]);
-        }
-    }
+    for (int i = 0; i < count; i++) check_command(general, commands[i]);
+    assert_null(commands[count]);
     free(general);
+}
+
+static void test_groups(void **state) {
+    (void)state;
+    static const struct {
+        const char *line, *name; /* NULL: refused */
+        int words;
+    } cases[] = {{"bench", "bench", 1},  {"bench op x", "bench op", 2}, {"bench --help", "bench", 1},
+                 {"bench opp", NULL, 0}, {"op bench", "op", 1},         {"bench bench", NULL, 0},
+                 {"op", "op", 1},        {"bench op op", "bench op", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64], *words[MOST_WORDS];
+        snprintf(text, sizeof text, "%s", cases[i].line);
+        int n = split(text, words), name_words;
+        const cli_command *found;
+        status s = cli_find(&found, &name_words, n, words);
+        assert_int_equal(s, cases[i].name ? STATUS_OK : STATUS_USAGE);
+        if (s != STATUS_OK) continue;
+        assert_string_equal(found->name, cases[i].name);
+        assert_int_equal(name_words, cases[i].words);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_overrides),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_options), cmocka_unit_test(test_overrides), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_help),    cmocka_unit_test(test_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,17 @@
+/* maskrcnn bench: a group of commands, one for each part of the program that can be timed. */
+#include "cli/cli.h"
+
+extern const cli_command cmd_bench_op;
+
+static const cli_command *const members[] = {&cmd_bench_op, NULL};
+
+const cli_command cmd_bench = {
+    .name = "bench",
+    .summary = "measures speed and memory of a part of the program",
+    .usage = "COMMAND [OPTIONS] [KEY VALUE...]",
+    .details = "Each prints a table and, with --json FILE, writes the numbers with the machine they were "
+               "taken on. What is measured runs as it does in the command that uses it.",
+    .examples = {"maskrcnn bench op roi_align", "maskrcnn bench op conv2d --forward-only --json conv.json",
+                 "maskrcnn bench op nms --device cuda"},
+    .members = members,
+};
