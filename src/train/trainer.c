@@ -1,21 +1,16 @@
 #include "train/trainer.h"
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/content_hash.h"
 #include "base/file_util.h"
 #include "base/log.h"
-#include "base/thread_pool.h"
 #include "report/run_report.h"
 #include "train/checkpoint.h"
 #include "evaluate/evaluation_report.h"
 #include "record/metrics.h"
 #include "train/run_evaluation.h"
 #include "record/run_status.h"
-#include "train/schedule.h"
-#include "train/step_queue.h"
-#include "setup/setup.h"
-#include "setup/train_data.h"
+#include "train/train_job.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -27,13 +22,7 @@
 typedef struct trainer {
     config *cfg;
     const trainer_options *options;
-    rank_env env;
-    train_data data;
-    device *dev;
-    comm *c;
-    mask_rcnn model;
-    schedule rates;
-    step_queue *steps;
+    train_job job;
     metrics *log;    /* rank 0 only */
     op_table *times; /* with options->times */
     run_evaluation tests;
@@ -47,7 +36,7 @@ typedef struct trainer {
 } trainer;
 
 static bool is_first(const trainer *t) {
-    return t->env.rank == 0;
+    return t->job.env.rank == 0;
 }
 
 /* run_status.json, with the checkpoint that OUTPUT_DIR/last_checkpoint names. */
@@ -90,10 +79,10 @@ static void note_failure(const trainer *t, status failure) {
 
 /* For a failure between two collective calls: the other ranks do not know of it and would wait for ever. */
 static status fail_alone(const trainer *t, status failure) {
-    if (t->env.size == 1) return failure;
+    if (t->job.env.size == 1) return failure;
     note_failure(t, failure);
-    rank_env_report_error(&t->env);
-    comm_abort(t->c, (int)failure);
+    rank_env_report_error(&t->job.env);
+    comm_abort(t->job.c, (int)failure);
 }
 
 /* --- preparing ----------------------------------------------------------------------------------------------------- */
@@ -116,24 +105,15 @@ static status find_checkpoint(trainer *t) {
 
 static status prepare_before_mpi(trainer *t) {
     config *cfg = t->cfg;
-    RETURN_IF_ERROR(rank_env_read(&t->env));
-    check_set_rank(t->env.rank);
-    log_set_rank(t->env.rank);
-    config_log_warnings(cfg);
+    train_job *job = &t->job;
+    RETURN_IF_ERROR(train_job_init(job, cfg));
     if (t->options->resume) RETURN_IF_ERROR(find_checkpoint(t));
-    RETURN_IF_ERROR(setup_seed(cfg, &t->env));
-    RETURN_IF_ERROR(schedule_scale_to_ranks(cfg, t->env.size));
-    RETURN_IF_ERROR(schedule_init(&t->rates, cfg));
-    if (cfg->SOLVER_IMS_PER_BATCH % t->env.size)
-        return error_set(STATUS_CONFIG,
-                         "choose a SOLVER.IMS_PER_BATCH that is a multiple of the number of ranks",
-                         "SOLVER.IMS_PER_BATCH: %" PRId64 " images cannot be divided among %d ranks",
-                         cfg->SOLVER_IMS_PER_BATCH, t->env.size);
+    RETURN_IF_ERROR(train_job_plan(job));
     if (is_first(t)) RETURN_IF_ERROR(make_directories(cfg->OUTPUT_DIR));
-    log_info("train", "%d rank%s, %" PRId64 " images per iteration, seed %" PRId64, t->env.size,
-             t->env.size == 1 ? "" : "s", cfg->SOLVER_IMS_PER_BATCH, cfg->SEED);
-    RETURN_IF_ERROR(train_data_open(&t->data, cfg, &t->env));
-    return run_evaluation_open(&t->tests, cfg, &t->env);
+    log_info("train", "%d rank%s, %" PRId64 " images per iteration, seed %" PRId64, job->env.size,
+             job->env.size == 1 ? "" : "s", cfg->SOLVER_IMS_PER_BATCH, cfg->SEED);
+    RETURN_IF_ERROR(train_data_open(&job->data, cfg, &job->env));
+    return run_evaluation_open(&t->tests, cfg, &job->env);
 }
 
 static status write_config(const trainer *t) {
@@ -188,7 +168,7 @@ static status resume(trainer *t) {
     const char *path = t->checkpoint;
     char digest[17];
     checkpoint_state state;
-    RETURN_IF_ERROR(checkpoint_load(&t->model.params, &state, path, t->cfg, &t->data.classes));
+    RETURN_IF_ERROR(checkpoint_load(&t->job.model.params, &state, path, t->cfg, &t->job.data.classes));
     digest_config(digest, t->cfg);
     if (strcmp(digest, state.config_digest) != 0)
         log_warn(
@@ -209,60 +189,31 @@ static status resume(trainer *t) {
     return STATUS_OK;
 }
 
-static void log_sizes(const trainer *t) {
-    const param_store *store = &t->model.params;
-    const step_memory *memory = step_queue_memory(t->steps);
-    int64_t trainable = 0, all = 0;
-    for (int i = 0; i < store->count; i++) {
-        all += store->params[i].size;
-        trainable += store->params[i].trainable ? store->params[i].size : 0;
-    }
-    log_info("train", "%s, %d thread%s per rank, gradients over %s in %d bucket%s", device_get_name(t->dev),
-             thread_pool_size(), thread_pool_size() == 1 ? "" : "s", comm_backend_name(t->c),
-             step_queue_buckets(t->steps), step_queue_buckets(t->steps) == 1 ? "" : "s");
-    log_info("train",
-             "%" PRId64 " parameters, %" PRId64 " trained; largest canvas %" PRId64 "x%" PRId64
-             ", up to %d objects per image; step memory %.0f MiB",
-             all, trainable, memory->largest.height, memory->largest.width, memory->largest.gt_capacity,
-             (double)memory->arena_bytes / 0x1p20);
-}
-
 static status prepare_steps(trainer *t) {
-    step_queue_spec spec = {.cfg = t->cfg,
-                            .dev = t->dev,
-                            .c = t->c,
-                            .model = &t->model,
-                            .data = &t->data,
-                            .rates = &t->rates,
-                            .images = (int)(t->cfg->SOLVER_IMS_PER_BATCH / t->env.size),
-                            .first_iteration = t->iteration,
-                            .same_canvas = t->options->deterministic,
-                            .trace_shapes = t->options->trace_shapes,
-                            .measure = t->options->times};
-    RETURN_IF_ERROR(step_queue_new(&t->steps, &spec));
+    step_queue_spec wishes = {.same_canvas = t->options->deterministic,
+                              .trace_shapes = t->options->trace_shapes,
+                              .measure = t->options->times};
+    RETURN_IF_ERROR(train_job_start_steps(&t->job, &wishes, t->iteration));
     if (t->loss_scale.scale <= 0) return STATUS_OK;
     float state[GRADIENT_STATE_SIZE] = {[GRADIENT_STATE_SCALE] = (float)t->loss_scale.scale,
                                         [GRADIENT_STATE_GOOD] = (float)t->loss_scale.good_steps,
                                         [GRADIENT_STATE_SKIPPED] = (float)t->loss_scale.skipped_steps};
-    optimizer_write_state(step_queue_optimizer(t->steps), state);
+    optimizer_write_state(step_queue_optimizer(t->job.steps), state);
     return STATUS_OK;
 }
 
 static status prepare_model(trainer *t) {
     config *cfg = t->cfg;
-    thread_pool_start(setup_thread_count(cfg, t->env.local_size));
     RETURN_IF_ERROR(prepare_output(t));
     /* What a checkpoint replaces need not be there any more. */
-    RETURN_IF_ERROR(setup_model(&t->model, cfg, t->dev, true, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS,
-                                &t->data.classes, WEIGHTS_START));
+    RETURN_IF_ERROR(train_job_start_model(&t->job, t->checkpoint[0] ? NULL : cfg->MODEL_WEIGHTS));
     if (t->checkpoint[0]) {
         RETURN_IF_ERROR(resume(t));
         RETURN_IF_ERROR(write_config(t)); /* not before: a refused one would replace the run's own */
     }
-    RETURN_IF_ERROR(run_evaluation_prepare(&t->tests, &t->model, t->dev, t->c, &t->data.classes));
+    RETURN_IF_ERROR(
+        run_evaluation_prepare(&t->tests, &t->job.model, t->job.dev, t->job.c, &t->job.data.classes));
     RETURN_IF_ERROR(prepare_steps(t));
-    RETURN_IF_ERROR(loader_start_at(t->data.load, t->iteration));
-    log_sizes(t);
     if (!is_first(t)) return STATUS_OK;
     metrics_options log = {.output_dir = cfg->OUTPUT_DIR,
                            .loss_names = loss_names + mask_rcnn_first_loss(&t->model.spec),
@@ -271,7 +222,7 @@ static status prepare_model(trainer *t) {
                            .max_iterations = cfg->SOLVER_MAX_ITER,
                            .log_period = cfg->SOLVER_LOG_PERIOD,
                            .images_per_batch = cfg->SOLVER_IMS_PER_BATCH,
-                           .ranks = t->env.size};
+                           .ranks = t->job.env.size};
     RETURN_IF_ERROR(metrics_open(&t->log, &log));
     RETURN_IF_ERROR(evaluation_cut(cfg->OUTPUT_DIR, t->iteration));
     return note_state(t, RUN_RUNNING, NULL);
@@ -289,16 +240,16 @@ typedef struct culprit {
 
 /* All ranks come here in the same iteration: the losses and gradients they looked at are the same everywhere. */
 static status stop_non_finite(trainer *t, const step_report *r) {
-    culprit mine = {.count = (int32_t)(t->cfg->SOLVER_IMS_PER_BATCH / t->env.size)};
+    culprit mine = {.count = (int32_t)(t->cfg->SOLVER_IMS_PER_BATCH / t->job.env.size)};
     if (mine.count > MAX_NAMED_IMAGES) mine.count = MAX_NAMED_IMAGES;
     memcpy(mine.images, r->image_ids, (size_t)mine.count * sizeof *mine.images);
-    if (r->graph && device_is_host_accessible(t->dev))
+    if (r->graph && device_is_host_accessible(t->job.dev))
         tape_find_non_finite(r->graph->t, mine.tensor, sizeof mine.tensor);
-    culprit *all = calloc((size_t)t->env.size, sizeof *all);
+    culprit *all = calloc((size_t)t->job.env.size, sizeof *all);
     CHECK(all, "out of memory for a report");
-    comm_gather(t->c, all, &mine, sizeof mine);
+    comm_gather(t->job.c, all, &mine, sizeof mine);
     char images[512] = "", where[CULPRIT_SIZE + 64] = "";
-    for (int rank = 0; is_first(t) && rank < t->env.size; rank++) {
+    for (int rank = 0; is_first(t) && rank < t->job.env.size; rank++) {
         for (int i = 0; i < all[rank].count; i++) {
             size_t at = strlen(images);
             snprintf(images + at, sizeof images - at, "%s%" PRId64, at ? ", " : "", all[rank].images[i]);
@@ -324,7 +275,7 @@ static status stop_non_finite(trainer *t, const step_report *r) {
                      "), lengthen SOLVER.WARMUP_ITERS or set SOLVER.CLIP_GRADIENTS.ENABLED True; nothing "
                      "was updated, the last checkpoint is good",
                      t->cfg->SOLVER_IMS_PER_BATCH);
-    return comm_agree(t->c, STATUS_NON_FINITE);
+    return comm_agree(t->job.c, STATUS_NON_FINITE);
 }
 
 /* --- the loop ------------------------------------------------------------------------------------------------------ */
@@ -333,7 +284,7 @@ static status stop_non_finite(trainer *t, const step_report *r) {
 static status save_best(const trainer *t, bool is_final) {
     char path[PATH_MAX];
     RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, CHECKPOINT_BEST));
-    status s = weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->iteration);
+    status s = weights_save(path, &t->job.model.params, t->cfg, &t->job.data.classes, t->iteration);
     if (s == STATUS_OK || is_final) return s;
     log_warn("checkpoint", "%s; training goes on without it (%s)", error_cause(), error_remedy());
     error_clear();
@@ -342,9 +293,9 @@ static status save_best(const trainer *t, bool is_final) {
 
 static status save(trainer *t, bool is_best, bool is_final) {
     if (!is_first(t)) return STATUS_OK;
-    checkpoint_source source = {.store = &t->model.params,
+    checkpoint_source source = {.store = &t->job.model.params,
                                 .cfg = t->cfg,
-                                .classes = &t->data.classes,
+                                .classes = &t->job.data.classes,
                                 .keep = (int)t->cfg->SOLVER_CHECKPOINT_KEEP};
     checkpoint_state state = {.iteration = t->iteration,
                               .images = (t->iteration + 1) * t->cfg->SOLVER_IMS_PER_BATCH,
@@ -352,9 +303,9 @@ static status save(trainer *t, bool is_best, bool is_final) {
                               .seed = (uint64_t)t->cfg->SEED,
                               .best = t->tests.best};
     digest_config(state.config_digest, t->cfg);
-    if (optimizer_loss_scale(step_queue_optimizer(t->steps))) {
+    if (optimizer_loss_scale(step_queue_optimizer(t->job.steps))) {
         float scale[GRADIENT_STATE_SIZE];
-        optimizer_read_state(step_queue_optimizer(t->steps), scale);
+        optimizer_read_state(step_queue_optimizer(t->job.steps), scale);
         state.loss_scale = (checkpoint_loss_scale){.scale = (double)scale[GRADIENT_STATE_SCALE],
                                                    .good_steps = (int64_t)scale[GRADIENT_STATE_GOOD],
                                                    .skipped_steps = (int64_t)scale[GRADIENT_STATE_SKIPPED]};
@@ -390,7 +341,7 @@ static status evaluate_and_save(trainer *t) {
     }
     last = last || t->stopped_early;
     if (!last && !is_best && done % cfg->SOLVER_CHECKPOINT_PERIOD != 0) return STATUS_OK;
-    return comm_agree(t->c, save(t, is_best, last));
+    return comm_agree(t->job.c, save(t, is_best, last));
 }
 
 /* Whether what follows this iteration looks at the model, so that all reports must be good before. */
@@ -403,7 +354,7 @@ static bool is_boundary(const trainer *t) {
 
 static status take_reports(trainer *t, bool all) {
     step_report r;
-    while (step_queue_take(t->steps, &r, all)) {
+    while (step_queue_take(t->job.steps, &r, all)) {
         t->skipped_images = t->skipped_before + r.skipped_images;
         if (r.gradients.is_stopped) return stop_non_finite(t, &r);
         if (r.gradients.is_skipped)
@@ -412,7 +363,7 @@ static status take_reports(trainer *t, bool all) {
                      ": gradients overflow at loss scale %g: not updated, the scale is halved",
                      r.iteration, r.gradients.loss_scale);
         log_step(t, &r);
-        if (t->times) step_queue_tabulate(t->steps, &r, t->times);
+        if (t->times) step_queue_tabulate(t->job.steps, &r, t->times);
     }
     return STATUS_OK;
 }
@@ -421,7 +372,7 @@ static status train_loop(trainer *t) {
     if (t->iteration > 0) t->stopped_early = run_evaluation_is_exhausted(&t->tests, t->stop_reason);
     for (; t->iteration < t->cfg->SOLVER_MAX_ITER && !t->stopped_early; t->iteration++) {
         bool is_mine_alone;
-        status s = step_queue_run(t->steps, t->iteration, &is_mine_alone);
+        status s = step_queue_run(t->job.steps, t->iteration, &is_mine_alone);
         if (is_mine_alone) return fail_alone(t, s);
         RETURN_IF_ERROR(s);
         RETURN_IF_ERROR(take_reports(t, is_boundary(t)));
@@ -436,7 +387,7 @@ static status finish(trainer *t) {
     char path[PATH_MAX];
     metrics_log_summary(t->log);
     RETURN_IF_ERROR(path_join(path, t->cfg->OUTPUT_DIR, "model_final.safetensors"));
-    RETURN_IF_ERROR(weights_save(path, &t->model.params, t->cfg, &t->data.classes, t->iteration - 1));
+    RETURN_IF_ERROR(weights_save(path, &t->job.model.params, t->cfg, &t->job.data.classes, t->iteration - 1));
     log_info("checkpoint", "saved %s", path);
     if (t->tests.failure != STATUS_OK) return STATUS_OK; /* the model is there; its scores are not */
     RETURN_IF_ERROR(note_state(t, RUN_DONE, t->stopped_early ? t->stop_reason : NULL));
@@ -453,13 +404,8 @@ static void print_times(const trainer *t) {
 static void trainer_release(trainer *t) {
     metrics_close(t->log);
     op_table_free(t->times);
-    step_queue_free(t->steps);
-    mask_rcnn_release(&t->model);
     run_evaluation_close(&t->tests);
-    train_data_close(&t->data);
-    comm_close(t->c);
-    device_close(t->dev);
-    thread_pool_stop();
+    train_job_close(&t->job);
     log_close();
 }
 
@@ -470,13 +416,12 @@ status trainer_run(config *cfg, const trainer_options *options) {
     t->options = options;
     if (options->times) t->times = op_table_new(OP_TABLE_BY_CALL);
     status s = prepare_before_mpi(t);
-    if (s == STATUS_OK) s = setup_device(&t->dev, cfg, t->env.local_rank);
-    if (s == STATUS_OK) s = comm_open(&t->c, &t->env, t->dev);
+    if (s == STATUS_OK) s = train_job_connect(&t->job);
     if (s == STATUS_OK) {
-        s = comm_agree(t->c, prepare_model(t));
+        s = comm_agree(t->job.c, prepare_model(t));
         if (s == STATUS_OK) s = train_loop(t);
         if (s == STATUS_OK) print_times(t);
-        if (s == STATUS_OK) s = comm_agree(t->c, finish(t));
+        if (s == STATUS_OK) s = comm_agree(t->job.c, finish(t));
         if (s == STATUS_OK) s = run_evaluation_report_failure(&t->tests);
         if (s != STATUS_OK && is_first(t)) note_failure(t, s);
     }
