@@ -216,8 +216,8 @@ static status prepare_model(trainer *t) {
     RETURN_IF_ERROR(prepare_steps(t));
     if (!is_first(t)) return STATUS_OK;
     metrics_options log = {.output_dir = cfg->OUTPUT_DIR,
-                           .loss_names = loss_names + mask_rcnn_first_loss(&t->model.spec),
-                           .loss_count = LOSS_COUNT - mask_rcnn_first_loss(&t->model.spec),
+                           .loss_names = loss_names + mask_rcnn_first_loss(&t->job.model.spec),
+                           .loss_count = LOSS_COUNT - mask_rcnn_first_loss(&t->job.model.spec),
                            .start_iteration = t->iteration,
                            .max_iterations = cfg->SOLVER_MAX_ITER,
                            .log_period = cfg->SOLVER_LOG_PERIOD,
@@ -262,7 +262,7 @@ static status stop_non_finite(trainer *t, const step_report *r) {
         snprintf(where, sizeof where, "gradient of %s",
                  r->gradients.non_finite ? r->gradients.non_finite : "no parameter");
     char losses[512] = "";
-    for (int i = mask_rcnn_first_loss(&t->model.spec); i < LOSS_COUNT; i++) {
+    for (int i = mask_rcnn_first_loss(&t->job.model.spec); i < LOSS_COUNT; i++) {
         size_t at = strlen(losses); /* losses are not negative, and a NaN's sign says nothing */
         snprintf(losses + at, sizeof losses - at, "%s%s %g", at ? ", " : "", loss_names[i],
                  fabs(r->losses[i]));
@@ -325,7 +325,7 @@ static void log_step(trainer *t, const step_report *r) {
                          .skipped_images = t->skipped_images,
                          .loss_scale = r->gradients.loss_scale,
                          .skipped_steps = r->gradients.skipped_steps};
-    int first = mask_rcnn_first_loss(&t->model.spec);
+    int first = mask_rcnn_first_loss(&t->job.model.spec);
     memcpy(step.losses, r->losses + first, (size_t)(LOSS_COUNT - first) * sizeof *r->losses);
     metrics_add(t->log, &step);
 }
