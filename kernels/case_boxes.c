@@ -3,7 +3,7 @@
 #include <math.h>
 
 void case_boxes_spread(tensor *boxes, int first, double width, double height) {
-    int64_t rows = boxes->shape[0], columns = boxes->shape[1];
+    int64_t columns = boxes->shape[boxes->rank - 1], rows = tensor_count(boxes) / columns;
     const double side[2] = {width, height};
     for (int64_t r = 0; r < rows; r++) {
         for (int k = 0; k < 2; k++) {

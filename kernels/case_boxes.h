@@ -4,7 +4,7 @@
 
 #include "autograd/tensor.h"
 
-/* Turns four values of [0, 1) in each row of `boxes` [N,columns], from column `first` on, into x1 y1 x2 y2 on an image: centres
+/* Turns four values of [0, 1) in each row of `boxes` [...,columns], from column `first` on, into x1 y1 x2 y2 on an image: centres
  * uniform over it, sides e^2..e^6 pixels (7..403) with uniform logarithm, clipped. */
 void case_boxes_spread(tensor *boxes, int first, double width, double height);
 

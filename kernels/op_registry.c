@@ -47,6 +47,7 @@ void op_registry_check(void) {
         CHECK(op->infer && op->cpu && op->reference_f32 && op->reference_f64, "op %s lacks a kernel",
               op->name);
         CHECK(op->n_cases > 0, "op %s has no test cases", op->name);
+        CHECK(op->n_bench_cases > 0, "op %s has no bench cases", op->name);
         CHECK(!op->differentiable == !op->reference_f64->backward,
               "op %s: backward and differentiable disagree", op->name);
     }

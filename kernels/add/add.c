@@ -30,6 +30,15 @@ static void add_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = backward ? 0 : op_cost_elements(call->out[0]);
 }
 
+static const op_case add_bench[] = {
+    {.name = "res2",
+     .params = &with_relu,
+     .in = {OP_IN(NORMAL, 0, 1, 1, 200, 336, 256), OP_IN(NORMAL, 0, 1, 1, 200, 336, 256)}},
+    {.name = "res4",
+     .params = &with_relu,
+     .in = {OP_IN(NORMAL, 0, 1, 1, 50, 84, 1024), OP_IN(NORMAL, 0, 1, 1, 50, 84, 1024)}},
+};
+
 const op_def add_op = {
     .name = "add",
     .n_inputs = 2,
@@ -52,6 +61,8 @@ const op_def add_op = {
     .rtol = 1e-6,
     .cases = add_cases,
     .n_cases = sizeof add_cases / sizeof add_cases[0],
+    .bench_cases = add_bench,
+    .n_bench_cases = sizeof add_bench / sizeof add_bench[0],
 };
 
 tensor *add(struct tape *t, tensor *a, tensor *b, const add_params *params) {

@@ -17,6 +17,10 @@ static const op_case all_reduce_counts_cases[] = {
     {.name = "zeros", .in = {OP_IN(CONSTANT, 0, 0, 2), OP_IN(CONSTANT, 0, 0, 2)}},
 };
 
+static const op_case all_reduce_counts_bench[] = {
+    {.name = "one_rank", .in = {OP_IN(INTEGER, 0, 500, 2), OP_IN(INTEGER, 0, 500, 2)}},
+};
+
 const op_def all_reduce_counts_op = {
     .name = "all_reduce_counts",
     .n_inputs = 2,
@@ -31,6 +35,8 @@ const op_def all_reduce_counts_op = {
     .cpu = &all_reduce_counts_reference_f32,
     .cases = all_reduce_counts_cases,
     .n_cases = sizeof all_reduce_counts_cases / sizeof all_reduce_counts_cases[0],
+    .bench_cases = all_reduce_counts_bench,
+    .n_bench_cases = sizeof all_reduce_counts_bench / sizeof all_reduce_counts_bench[0],
 };
 
 void all_reduce_counts(struct tape *t, tensor *a, tensor *b, tensor *sums[ALL_REDUCE_COUNTS]) {

@@ -51,6 +51,15 @@ static void box_decode_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = 20 * (double)call->out[0]->shape[0];
 }
 
+static const op_case box_decode_bench[] = {
+    {.name = "proposals_2000",
+     .params = &usual,
+     .in = {OP_IN(NORMAL, 0, 1, 2000, 4), OP_IN(UNIFORM, 0, 500, 2000, 4)}},
+    {.name = "anchors_268569",
+     .params = &unit,
+     .in = {OP_IN(NORMAL, 0, 0.5, 268569, 4), OP_IN(UNIFORM, 0, 500, 268569, 4)}},
+};
+
 const op_def box_decode_op = {
     .name = "box_decode",
     .n_inputs = 2,
@@ -70,6 +79,8 @@ const op_def box_decode_op = {
     .rtol = 1e-5,
     .cases = box_decode_cases,
     .n_cases = sizeof box_decode_cases / sizeof box_decode_cases[0],
+    .bench_cases = box_decode_bench,
+    .n_bench_cases = sizeof box_decode_bench / sizeof box_decode_bench[0],
 };
 
 tensor *box_decode(struct tape *t, tensor *deltas, tensor *reference, const box_decode_params *params) {

@@ -67,6 +67,17 @@ static void box_encode_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = 20 * (double)call->out[0]->shape[0];
 }
 
+static const op_case box_encode_bench[] = {
+    {.name = "proposals_2000",
+     .params = &usual,
+     .in = {OP_IN(UNIFORM, 0, 500, 2000, 4), OP_IN(UNIFORM, 0, 500, 2000, 4)},
+     .prepare = make_boxes},
+    {.name = "anchors_268569",
+     .params = &unit,
+     .in = {OP_IN(UNIFORM, 0, 500, 268569, 4), OP_IN(UNIFORM, 0, 500, 268569, 4)},
+     .prepare = make_boxes},
+};
+
 const op_def box_encode_op = {
     .name = "box_encode",
     .n_inputs = 2,
@@ -86,6 +97,8 @@ const op_def box_encode_op = {
     .rtol = 1e-4,
     .cases = box_encode_cases,
     .n_cases = sizeof box_encode_cases / sizeof box_encode_cases[0],
+    .bench_cases = box_encode_bench,
+    .n_bench_cases = sizeof box_encode_bench / sizeof box_encode_bench[0],
 };
 
 tensor *box_encode(struct tape *t, tensor *boxes, tensor *reference, const box_encode_params *params) {

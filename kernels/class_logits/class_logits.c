@@ -48,6 +48,10 @@ static void class_logits_cost(op_cost *cost, const op_call *call, bool backward)
     cost->flops = op_cost_of_product(call, backward, 2 * op_cost_elements(call->in[CLASS_LOGITS_X]));
 }
 
+static const op_case class_logits_bench[] = {
+    {.name = "mask_head_128_rois", .in = {X(128, 28, 28, 256), X(80, 1, 1, 256), X(80), LABELS(80, 128)}},
+};
+
 const op_def class_logits_op = {
     .name = "class_logits",
     .n_inputs = 4,
@@ -69,6 +73,8 @@ const op_def class_logits_op = {
     .rtol = 2e-5,
     .cases = class_logits_cases,
     .n_cases = sizeof class_logits_cases / sizeof class_logits_cases[0],
+    .bench_cases = class_logits_bench,
+    .n_bench_cases = sizeof class_logits_bench / sizeof class_logits_bench[0],
 };
 
 tensor *class_logits(struct tape *t, tensor *const inputs[4]) {

@@ -195,6 +195,35 @@ static void conv2d_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = op_cost_of_product(call, backward, 2 * weight * pixels);
 }
 
+static const conv2d_params bottleneck = {.stride = 1, .dilation = 1, .relu = true},
+                           bottleneck_half = {.stride = 2, .dilation = 1, .relu = true};
+
+/* h, w, c, k, kernel */
+#define LAYER(h, w, c, k, r)                                                                                 \
+    { X(1, h, w, c), X(k, r, r, c), X(k) }
+
+static const op_case conv2d_bench[] = {
+    {.name = "stem_7x7_stride_2", .params = &stem, .in = LAYER(800, 1344, 3, 64, 7)},
+    {.name = "res2_1x1_64_256", .params = &bottleneck, .in = LAYER(200, 336, 64, 256, 1)},
+    {.name = "res2_3x3_64", .params = &same_relu, .in = LAYER(200, 336, 64, 64, 3)},
+    {.name = "res3_1x1_512_128", .params = &bottleneck, .in = LAYER(100, 168, 512, 128, 1)},
+    {.name = "res3_3x3_128", .params = &same_relu, .in = LAYER(100, 168, 128, 128, 3)},
+    {.name = "res4_1x1_stride_2_512_256", .params = &bottleneck_half, .in = LAYER(100, 168, 512, 256, 1)},
+    {.name = "res4_3x3_256", .params = &same_relu, .in = LAYER(50, 84, 256, 256, 3)},
+    {.name = "res4_1x1_256_1024_residual",
+     .params = &bottleneck,
+     .in = {X(1, 50, 84, 256), X(1024, 1, 1, 256), X(1024), X(1, 50, 84, 1024)}},
+    {.name = "res5_3x3_512", .params = &same_relu, .in = LAYER(25, 42, 512, 512, 3)},
+    {.name = "res5_1x1_512_2048", .params = &bottleneck, .in = LAYER(25, 42, 512, 2048, 1)},
+    {.name = "fpn_lateral_p2", .params = &plain, .in = LAYER(200, 336, 256, 256, 1)},
+    {.name = "fpn_3x3_p2", .params = &same, .in = LAYER(200, 336, 256, 256, 3)},
+    {.name = "fpn_3x3_p4", .params = &same, .in = LAYER(50, 84, 256, 256, 3)},
+    {.name = "rpn_1x1_256_12_p2", .params = &plain, .in = LAYER(200, 336, 256, 12, 1)},
+    {.name = "mask_head_3x3_128_rois",
+     .params = &same_relu,
+     .in = {X(128, 14, 14, 256), X(256, 3, 3, 256), X(256)}},
+};
+
 const op_def conv2d_op = {
     .name = "conv2d",
     .n_inputs = 4,
@@ -220,6 +249,8 @@ const op_def conv2d_op = {
     .rtol = 2e-5,
     .cases = conv2d_cases,
     .n_cases = sizeof conv2d_cases / sizeof conv2d_cases[0],
+    .bench_cases = conv2d_bench,
+    .n_bench_cases = sizeof conv2d_bench / sizeof conv2d_bench[0],
 };
 
 tensor *conv2d(struct tape *t, tensor *const inputs[4], const conv2d_params *params) {

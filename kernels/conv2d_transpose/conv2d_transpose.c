@@ -77,6 +77,12 @@ static void conv2d_transpose_cost(op_cost *cost, const op_call *call, bool backw
         op_cost_of_product(call, backward, 2 * taps * op_cost_elements(call->in[CONV2D_TRANSPOSE_X]));
 }
 
+static const op_case conv2d_transpose_bench[] = {
+    {.name = "mask_head_128_rois",
+     .params = &twice_relu,
+     .in = {X(128, 14, 14, 256), X(256, 2, 2, 256), X(256)}},
+};
+
 const op_def conv2d_transpose_op = {
     .name = "conv2d_transpose",
     .n_inputs = 3,
@@ -102,6 +108,8 @@ const op_def conv2d_transpose_op = {
     .rtol = 2e-5,
     .cases = conv2d_transpose_cases,
     .n_cases = sizeof conv2d_transpose_cases / sizeof conv2d_transpose_cases[0],
+    .bench_cases = conv2d_transpose_bench,
+    .n_bench_cases = sizeof conv2d_transpose_bench / sizeof conv2d_transpose_bench[0],
 };
 
 tensor *conv2d_transpose(struct tape *t, tensor *x, tensor *weight, tensor *bias,

@@ -45,6 +45,15 @@ static void fold_frozen_norm_cost(op_cost *cost, const op_call *call, bool backw
     cost->flops = op_cost_elements(call->in[FOLD_WEIGHT]);
 }
 
+static const op_case fold_frozen_norm_bench[] = {
+    {.name = "res3_3x3_128",
+     .params = &usual,
+     .in = {X(128, 3, 3, 128), X(128), X(128), X(128), VARIANCE(0.1, 128)}},
+    {.name = "res5_1x1_512_2048",
+     .params = &usual,
+     .in = {X(2048, 1, 1, 512), X(2048), X(2048), X(2048), VARIANCE(0.1, 2048)}},
+};
+
 const op_def fold_frozen_norm_op = {
     .name = "fold_frozen_norm",
     .n_inputs = 5,
@@ -67,6 +76,8 @@ const op_def fold_frozen_norm_op = {
     .rtol = 1e-5,
     .cases = fold_frozen_norm_cases,
     .n_cases = sizeof fold_frozen_norm_cases / sizeof fold_frozen_norm_cases[0],
+    .bench_cases = fold_frozen_norm_bench,
+    .n_bench_cases = sizeof fold_frozen_norm_bench / sizeof fold_frozen_norm_bench[0],
 };
 
 folded_conv fold_frozen_norm(struct tape *t, tensor *const inputs[5], const fold_frozen_norm_params *params) {

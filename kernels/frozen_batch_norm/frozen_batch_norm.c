@@ -60,6 +60,11 @@ static void frozen_batch_norm_cost(op_cost *cost, const op_call *call, bool back
     cost->flops = (backward ? 1 : 2) * op_cost_elements(call->out[0]);
 }
 
+static const op_case frozen_batch_norm_bench[] = {
+    {.name = "res2", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 1, 200, 336, 256), VECTORS(256)}},
+    {.name = "res4", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 1, 50, 84, 1024), VECTORS(1024)}},
+};
+
 const op_def frozen_batch_norm_op = {
     .name = "frozen_batch_norm",
     .n_inputs = 5,
@@ -84,6 +89,8 @@ const op_def frozen_batch_norm_op = {
     .rtol = 2e-6,
     .cases = frozen_batch_norm_cases,
     .n_cases = sizeof frozen_batch_norm_cases / sizeof frozen_batch_norm_cases[0],
+    .bench_cases = frozen_batch_norm_bench,
+    .n_bench_cases = sizeof frozen_batch_norm_bench / sizeof frozen_batch_norm_bench[0],
 };
 
 tensor *frozen_batch_norm(struct tape *t, tensor *const in[5], const frozen_batch_norm_params *params) {

@@ -90,6 +90,22 @@ static void gather_levels_cost(op_cost *cost, const op_call *call, bool backward
     if (!backward) cost->read_bytes = op_cost_bytes(call->in[GATHER_INDEX]) + cost->written_bytes;
 }
 
+#define TRAINING_MAPS(channels)                                                                              \
+    OP_IN(NORMAL, 0, 1, 2, 200, 336, channels), OP_IN(NORMAL, 0, 1, 2, 100, 168, channels),                  \
+        OP_IN(NORMAL, 0, 1, 2, 50, 84, channels), OP_IN(NORMAL, 0, 1, 2, 25, 42, channels),                  \
+        OP_IN(NORMAL, 0, 1, 2, 13, 21, channels)
+
+static const op_case gather_levels_bench[] = {
+    {.name = "logits_of_512_anchors",
+     .params = &logits,
+     .prepare = spread,
+     .in = {OP_IN(CONSTANT, 0, 0, 512), TRAINING_MAPS(3)}},
+    {.name = "deltas_of_512_anchors",
+     .params = &deltas,
+     .prepare = spread,
+     .in = {OP_IN(CONSTANT, 0, 0, 512), TRAINING_MAPS(12)}},
+};
+
 const op_def gather_levels_op = {
     .name = "gather_levels",
     .n_inputs = 1 + GATHER_MAPS,
@@ -114,6 +130,8 @@ const op_def gather_levels_op = {
     .rtol = 1e-7,
     .cases = gather_levels_cases,
     .n_cases = sizeof gather_levels_cases / sizeof gather_levels_cases[0],
+    .bench_cases = gather_levels_bench,
+    .n_bench_cases = sizeof gather_levels_bench / sizeof gather_levels_bench[0],
 };
 
 tensor *gather_levels(struct tape *t, tensor *const inputs[1 + GATHER_MAPS],

@@ -73,14 +73,15 @@ static const op_attr gradient_norm_attrs[] = {
 static void cut(const op_call *call, int64_t n, float good, float stopped) {
     tensor *tiles = call->in[GRADIENT_NORM_TILES], *spans = call->in[GRADIENT_NORM_SPANS];
     int64_t params = spans->shape[0], per = params ? n / params : 0, at = 0;
+    int64_t length = n < 1 << 20 ? 40 : 1 << 16; /* of a tile */
     for (int64_t p = 0; p < params; p++) {
         int64_t begin = p * per, end = p + 1 == params ? n : begin + per;
         tensor_i32(spans)[GRADIENT_SPAN_INTS * p] = (int32_t)at;
-        for (; begin < end; begin += 40, at++) {
+        for (; begin < end; begin += length, at++) {
             int32_t *tile = tensor_i32(tiles) + GRADIENT_TILE_INTS * at;
             tile[0] = (int32_t)p;
             tile[1] = (int32_t)begin;
-            tile[2] = (int32_t)(end - begin < 40 ? end - begin : 40);
+            tile[2] = (int32_t)(end - begin < length ? end - begin : length);
         }
         tensor_i32(spans)[GRADIENT_SPAN_INTS * p + 1] =
             (int32_t)at - tensor_i32(spans)[GRADIENT_SPAN_INTS * p];
@@ -174,6 +175,23 @@ static void gradient_norm_cost(op_cost *cost, const op_call *call, bool backward
     cost->flops = 2 * op_cost_elements(call->in[GRADIENT_NORM_GRADIENTS]);
 }
 
+/* The trained parameters of R50-FPN with two frozen stages, in as many tensors. */
+enum { TRAINED = 44120816, TRAINED_TENSORS = 84, TRAINED_TILES = 756 };
+
+#define TRAINED_CASE(name_, params_)                                                                         \
+    {                                                                                                        \
+        .name = name_, .params = params_, .prepare = prepare, .in = {                                        \
+            OP_IN(NORMAL, 0, 1, TRAINED),                                                                    \
+            OP_IN(CONSTANT, 0, 0, TRAINED_TILES, 3),                                                         \
+            OP_IN(CONSTANT, 0, 0, TRAINED_TENSORS, 2),                                                       \
+            OP_IN(UNIFORM, 0, 2, 5),                                                                         \
+            OP_IN(CONSTANT, 0, 0, 4)                                                                         \
+        }                                                                                                    \
+    }
+
+static const op_case gradient_norm_bench[] = {TRAINED_CASE("r50_fpn", &plain),
+                                              TRAINED_CASE("r50_fpn_clip_all", &all)};
+
 const op_def gradient_norm_op = {
     .name = "gradient_norm",
     .n_inputs = GRADIENT_NORM_INPUTS,
@@ -196,6 +214,8 @@ const op_def gradient_norm_op = {
     .rtol = 1e-6,
     .cases = gradient_norm_cases,
     .n_cases = sizeof gradient_norm_cases / sizeof gradient_norm_cases[0],
+    .bench_cases = gradient_norm_bench,
+    .n_bench_cases = sizeof gradient_norm_bench / sizeof gradient_norm_bench[0],
 };
 
 gradient_norm_result gradient_norm(struct tape *t, tensor *const inputs[GRADIENT_NORM_INPUTS],

@@ -69,6 +69,13 @@ static void group_norm_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = !backward ? 6 * elements : (call->d_in[GROUP_NORM_X] ? 11 : 6) * elements;
 }
 
+static const group_norm_params usual = {.groups = 32, .eps = 1e-5, .relu = true};
+
+static const op_case group_norm_bench[] = {
+    {.name = "res2", .params = &usual, .in = {OP_IN(NORMAL, 0, 1, 1, 200, 336, 256), VECTORS(256)}},
+    {.name = "res4", .params = &usual, .in = {OP_IN(NORMAL, 0, 1, 1, 50, 84, 1024), VECTORS(1024)}},
+};
+
 const op_def group_norm_op = {
     .name = "group_norm",
     .n_inputs = 3,
@@ -93,6 +100,8 @@ const op_def group_norm_op = {
     .rtol = 1e-5,
     .cases = group_norm_cases,
     .n_cases = sizeof group_norm_cases / sizeof group_norm_cases[0],
+    .bench_cases = group_norm_bench,
+    .n_bench_cases = sizeof group_norm_bench / sizeof group_norm_bench[0],
 };
 
 tensor *group_norm(struct tape *t, tensor *x, tensor *weight, tensor *bias, const group_norm_params *params) {

@@ -164,6 +164,16 @@ static void image_pack_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = 9 * op_cost_elements(call->out[0]); /* between four pixels, then mean and deviation */
 }
 
+#define LANDSCAPE .height = 800, .width = 1066, BGR_MEANS
+static const image_pack_params training = {LANDSCAPE}, training_pillow = {LANDSCAPE, .antialias = true};
+
+static const op_case image_pack_bench[] = {
+    {.name = "480x640_to_800x1066", .params = &training, .in = {IMAGE(480, 640, 3)}},
+    {.name = "480x640_to_800x1066_pillow", .params = &training_pillow, .in = {IMAGE(480, 640, 3)}},
+    {.name = "1500x2000_to_800x1066", .params = &training, .in = {IMAGE(1500, 2000, 3)}},
+    {.name = "1500x2000_to_800x1066_pillow", .params = &training_pillow, .in = {IMAGE(1500, 2000, 3)}},
+};
+
 const op_def image_pack_op = {
     .name = "image_pack",
     .n_inputs = 2,
@@ -186,6 +196,8 @@ const op_def image_pack_op = {
     .rtol = 1e-6,
     .cases = image_pack_cases,
     .n_cases = sizeof image_pack_cases / sizeof image_pack_cases[0],
+    .bench_cases = image_pack_bench,
+    .n_bench_cases = sizeof image_pack_bench / sizeof image_pack_bench[0],
 };
 
 tensor *image_pack(struct tape *t, tensor *image, tensor *table, const image_pack_params *params) {

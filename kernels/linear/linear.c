@@ -69,6 +69,21 @@ static void linear_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = op_cost_of_product(call, backward, 2 * outputs * op_cost_elements(call->in[LINEAR_X]));
 }
 
+static const linear_params fc6_params = {.relu = true, .flatten = true};
+
+static const op_case linear_bench[] = {
+    {.name = "fc6_512_rois",
+     .params = &fc6_params,
+     .in = {OP_IN(NORMAL, 0, 1, 512, 7, 7, 256), OP_IN(NORMAL, 0, 0.01, 1024, 12544),
+            OP_IN(NORMAL, 0, 1, 1024)}},
+    {.name = "fc7_512_rois",
+     .params = &with_relu,
+     .in = {OP_IN(NORMAL, 0, 1, 512, 1024), OP_IN(NORMAL, 0, 0.01, 1024, 1024), OP_IN(NORMAL, 0, 1, 1024)}},
+    {.name = "box_deltas_512_rois",
+     .params = &plain,
+     .in = {OP_IN(NORMAL, 0, 1, 512, 1024), OP_IN(NORMAL, 0, 0.01, 320, 1024), OP_IN(NORMAL, 0, 1, 320)}},
+};
+
 const op_def linear_op = {
     .name = "linear",
     .n_inputs = 3,
@@ -95,6 +110,8 @@ const op_def linear_op = {
     .rtol = 1e-5,
     .cases = linear_cases,
     .n_cases = sizeof linear_cases / sizeof linear_cases[0],
+    .bench_cases = linear_bench,
+    .n_bench_cases = sizeof linear_bench / sizeof linear_bench[0],
 };
 
 tensor *linear(struct tape *t, tensor *x, tensor *weight, tensor *bias, const linear_params *params) {

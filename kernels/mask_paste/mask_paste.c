@@ -1,6 +1,7 @@
 #include "mask_paste/mask_paste.h"
 
 #include "autograd/tape.h"
+#include "case_boxes.h"
 #include "image_info.h"
 #include "roi_check.h"
 
@@ -171,6 +172,26 @@ static const op_case mask_paste_cases[] = {
     {.name = "no_masks", .params = &grid, .in = MASKS(0, 28, 1), .prepare = set_images},
 };
 
+static const mask_paste_params grid_of_800x1333 = {MASK_PASTE_GRID_SAMPLE, 0.5, 29 * 1333 + 1},
+                               resize_of_800x1333 = {MASK_PASTE_RESIZE, 0.5, 29 * 1333 + 1};
+
+static void place_on_800x1333(const op_call *call) {
+    *(image_info *)call->in[MASK_PASTE_INFO]->data =
+        (image_info){.original_height = 800, .original_width = 1333, .height = 800, .width = 1333};
+    case_boxes_spread(call->in[MASK_PASTE_BOXES], 0, 1333, 800);
+}
+
+static const op_case mask_paste_bench[] = {
+    {.name = "100_masks_on_800x1333",
+     .params = &grid_of_800x1333,
+     .in = MASKS(100, 28, 1),
+     .prepare = place_on_800x1333},
+    {.name = "100_masks_on_800x1333_resized",
+     .params = &resize_of_800x1333,
+     .in = MASKS(100, 28, 1),
+     .prepare = place_on_800x1333},
+};
+
 const op_def mask_paste_op = {
     .name = "mask_paste",
     .n_inputs = MASK_PASTE_INPUTS,
@@ -188,6 +209,8 @@ const op_def mask_paste_op = {
     .cpu = &mask_paste_by_column,
     .cases = mask_paste_cases,
     .n_cases = sizeof mask_paste_cases / sizeof mask_paste_cases[0],
+    .bench_cases = mask_paste_bench,
+    .n_bench_cases = sizeof mask_paste_bench / sizeof mask_paste_bench[0],
 };
 
 mask_paste_result mask_paste(struct tape *t, tensor *const in[MASK_PASTE_INPUTS],

@@ -162,6 +162,15 @@ static const op_case mask_targets_cases[] = {
     {.name = "no_rois", .params = &soft, .in = ROIS(0, 2)},
 };
 
+static const op_case mask_targets_bench[] = {
+    {.name = "polygons_128_rois", .params = &polygons, .in = ROIS(128, 2), .prepare = images},
+    {.name = "long_outlines_128_rois",
+     .params = &polygons,
+     .in = ROIS_OF(128, 2, 40000),
+     .prepare = long_outlines},
+    {.name = "bitmaps_128_rois", .params = &bitmaps, .in = ROIS(128, 2), .prepare = images},
+};
+
 const op_def mask_targets_op = {
     .name = "mask_targets",
     .n_inputs = MASK_TARGETS_INPUTS,
@@ -179,6 +188,8 @@ const op_def mask_targets_op = {
     .rtol = 1e-5,
     .cases = mask_targets_cases,
     .n_cases = sizeof mask_targets_cases / sizeof mask_targets_cases[0],
+    .bench_cases = mask_targets_bench,
+    .n_bench_cases = sizeof mask_targets_bench / sizeof mask_targets_bench[0],
 };
 
 tensor *mask_targets(struct tape *t, tensor *const in[MASK_TARGETS_INPUTS],

@@ -67,6 +67,11 @@ static void max_pool2d_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = (p->kernel * p->kernel - 1) * op_cost_elements(call->out[0]);
 }
 
+static const op_case max_pool2d_bench[] = {
+    {.name = "stem", .params = &stem, .in = {OP_IN(NORMAL, 0, 1, 1, 400, 672, 64)}},
+    {.name = "fpn_p6", .params = &subsample, .in = {OP_IN(NORMAL, 0, 1, 1, 25, 42, 256)}},
+};
+
 const op_def max_pool2d_op = {
     .name = "max_pool2d",
     .n_inputs = 1,
@@ -89,6 +94,8 @@ const op_def max_pool2d_op = {
     .rtol = 1e-6,
     .cases = max_pool2d_cases,
     .n_cases = sizeof max_pool2d_cases / sizeof max_pool2d_cases[0],
+    .bench_cases = max_pool2d_bench,
+    .n_bench_cases = sizeof max_pool2d_bench / sizeof max_pool2d_bench[0],
 };
 
 tensor *max_pool2d(struct tape *t, tensor *x, const max_pool2d_params *params) {

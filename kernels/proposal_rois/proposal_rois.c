@@ -41,6 +41,10 @@ static const op_case proposal_rois_cases[] = {
     {.name = "no_images", .in = {OP_IN(UNIFORM, 0, 90, 0, 3, 4), OP_IN(CONSTANT, 0, 0, 0)}},
 };
 
+static const op_case proposal_rois_bench[] = {
+    {.name = "2_images_of_1000", .in = {OP_IN(UNIFORM, 0, 800, 2, 1000, 4), OP_IN(CONSTANT, 1000, 0, 2)}},
+};
+
 const op_def proposal_rois_op = {
     .name = "proposal_rois",
     .n_inputs = PROPOSAL_ROIS_INPUTS,
@@ -56,6 +60,8 @@ const op_def proposal_rois_op = {
     .cpu = &proposal_rois_reference_f32,
     .cases = proposal_rois_cases,
     .n_cases = sizeof proposal_rois_cases / sizeof proposal_rois_cases[0],
+    .bench_cases = proposal_rois_bench,
+    .n_bench_cases = sizeof proposal_rois_bench / sizeof proposal_rois_bench[0],
 };
 
 proposal_rois_result proposal_rois(struct tape *t, tensor *proposals, tensor *counts) {

@@ -2,6 +2,7 @@
 
 #include "autograd/op_cost.h"
 #include "autograd/tape.h"
+#include "case_boxes.h"
 #include "roi_bins.h"
 #include "roi_check.h"
 #include "roi_cost.h"
@@ -108,6 +109,33 @@ static void roi_align_fpn_cost(op_cost *cost, const op_call *call, bool backward
     roi_cost_of_align(cost, call, backward, ROI_ALIGN_FPN_ROIS, p->sampling_ratio);
 }
 
+static const roi_align_fpn_params mask_head = {.output_size = 14, .sampling_ratio = 2, .level_eps = 1e-6};
+
+static void spread(const op_call *call) {
+    const tensor *p2 = call->in[ROI_ALIGN_FPN_P2];
+    case_boxes_regions(call->in[ROI_ALIGN_FPN_ROIS], p2->shape[0], 4.0 * (double)p2->shape[2],
+                       4.0 * (double)p2->shape[1]);
+}
+
+#define TRAINING_PYRAMID                                                                                     \
+    OP_IN(NORMAL, 0, 1, 1, 200, 336, 256), OP_IN(NORMAL, 0, 1, 1, 100, 168, 256),                            \
+        OP_IN(NORMAL, 0, 1, 1, 50, 84, 256), OP_IN(NORMAL, 0, 1, 1, 25, 42, 256)
+
+static const op_case roi_align_fpn_bench[] = {
+    {.name = "box_head_512_rois",
+     .params = &fixed,
+     .in = {TRAINING_PYRAMID, OP_IN(UNIFORM, 0, 1, 512, 5)},
+     .prepare = spread},
+    {.name = "mask_head_128_rois",
+     .params = &mask_head,
+     .in = {TRAINING_PYRAMID, OP_IN(UNIFORM, 0, 1, 128, 5)},
+     .prepare = spread},
+    {.name = "box_head_1000_rois",
+     .params = &fixed,
+     .in = {TRAINING_PYRAMID, OP_IN(UNIFORM, 0, 1, 1000, 5)},
+     .prepare = spread},
+};
+
 const op_def roi_align_fpn_op = {
     .name = "roi_align_fpn",
     .n_inputs = 5,
@@ -132,6 +160,8 @@ const op_def roi_align_fpn_op = {
     .rtol = 1e-5,
     .cases = roi_align_fpn_cases,
     .n_cases = sizeof roi_align_fpn_cases / sizeof roi_align_fpn_cases[0],
+    .bench_cases = roi_align_fpn_bench,
+    .n_bench_cases = sizeof roi_align_fpn_bench / sizeof roi_align_fpn_bench[0],
 };
 
 tensor *roi_align_fpn(struct tape *t, tensor *const in[5], const roi_align_fpn_params *params) {

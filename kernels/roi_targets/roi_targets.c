@@ -164,6 +164,17 @@ static void roi_targets_cost(op_cost *cost, const op_call *call, bool backward) 
     cost->flops = images * candidates * most * OP_COST_IOU;
 }
 
+static const roi_targets_params training = {HEADS, .append_gt = true, .batch_size_per_image = 512,
+                                            .positive_fraction = 0.25};
+
+static const op_case roi_targets_bench[] = {
+    {.name = "2_images_of_8_objects", .params = &training, .in = IMAGES(2, 1000, 8), .prepare = whole_boxes},
+    {.name = "2_images_of_50_objects",
+     .params = &training,
+     .in = IMAGES(2, 1000, 50),
+     .prepare = whole_boxes},
+};
+
 const op_def roi_targets_op = {
     .name = "roi_targets",
     .n_inputs = ROI_TARGETS_INPUTS,
@@ -184,6 +195,8 @@ const op_def roi_targets_op = {
     .rtol = 1e-5,
     .cases = roi_targets_cases,
     .n_cases = sizeof roi_targets_cases / sizeof roi_targets_cases[0],
+    .bench_cases = roi_targets_bench,
+    .n_bench_cases = sizeof roi_targets_bench / sizeof roi_targets_bench[0],
 };
 
 roi_targets_result roi_targets(struct tape *t, tensor *const in[ROI_TARGETS_INPUTS],

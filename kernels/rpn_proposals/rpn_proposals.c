@@ -198,6 +198,46 @@ static void rpn_proposals_cost(op_cost *cost, const op_call *call, bool backward
     }
 }
 
+#define PYRAMID_OF_800x1344                                                                                  \
+    .anchors = {.levels = 5,                                                                                 \
+                .n_sizes = {1, 1, 1, 1, 1},                                                                  \
+                .n_ratios = {3, 3, 3, 3, 3},                                                                 \
+                .sizes = {{32}, {64}, {128}, {256}, {512}},                                                  \
+                .ratios = {{0.5, 1, 2}, {0.5, 1, 2}, {0.5, 1, 2}, {0.5, 1, 2}, {0.5, 1, 2}},                 \
+                .strides = {4, 8, 16, 32, 64}},                                                              \
+    .canvas_height = 800, .canvas_width = 1344
+#define TRAINING_MAPS(n, channels)                                                                           \
+    OP_IN(NORMAL, 0, 0.3, n, 200, 336, channels), OP_IN(NORMAL, 0, 0.3, n, 100, 168, channels),              \
+        OP_IN(NORMAL, 0, 0.3, n, 50, 84, channels), OP_IN(NORMAL, 0, 0.3, n, 25, 42, channels),              \
+        OP_IN(NORMAL, 0, 0.3, n, 13, 21, channels)
+
+static const rpn_proposals_params training = {PYRAMID_OF_800x1344, .pre_nms_topk = 2000,
+                                              .post_nms_topk = 1000, .nms_threshold = 0.7,
+                                              .box_weights = {1, 1, 1, 1}},
+                                  testing = {PYRAMID_OF_800x1344, .pre_nms_topk = 1000, .post_nms_topk = 1000,
+                                             .nms_threshold = 0.7, .box_weights = {1, 1, 1, 1}};
+
+static void set_training_info(const op_call *call) {
+    image_info *info = call->in[RPN_PROPOSALS_INFO]->data;
+    for (int64_t n = 0; n < call->in[RPN_PROPOSALS_INFO]->shape[0]; n++)
+        info[n] = (image_info){.original_height = 480,
+                               .original_width = 640,
+                               .height = 800,
+                               .width = 1333,
+                               .id_low = (int32_t)n};
+}
+
+static const op_case rpn_proposals_bench[] = {
+    {.name = "training_2_images",
+     .params = &training,
+     .in = {TRAINING_MAPS(2, 3), TRAINING_MAPS(2, 12), OP_IN(CONSTANT, 0, 0, 2, IMAGE_INFO_INTS)},
+     .prepare = set_training_info},
+    {.name = "testing_1_image",
+     .params = &testing,
+     .in = {TRAINING_MAPS(1, 3), TRAINING_MAPS(1, 12), OP_IN(CONSTANT, 0, 0, 1, IMAGE_INFO_INTS)},
+     .prepare = set_training_info},
+};
+
 const op_def rpn_proposals_op = {
     .name = "rpn_proposals",
     .n_inputs = RPN_PROPOSALS_INPUTS,
@@ -219,6 +259,8 @@ const op_def rpn_proposals_op = {
     .rtol = 1e-5,
     .cases = rpn_proposals_cases,
     .n_cases = sizeof rpn_proposals_cases / sizeof rpn_proposals_cases[0],
+    .bench_cases = rpn_proposals_bench,
+    .n_bench_cases = sizeof rpn_proposals_bench / sizeof rpn_proposals_bench[0],
 };
 
 rpn_proposals_result rpn_proposals(struct tape *t, tensor *const in[RPN_PROPOSALS_INPUTS],

@@ -2,6 +2,7 @@
 
 #include "autograd/op_cost.h"
 #include "autograd/tape.h"
+#include "case_boxes.h"
 #include "rpn_targets/rpn_label.h"
 
 static status check_params(const op_call *call) {
@@ -139,6 +140,46 @@ static void rpn_targets_cost(op_cost *cost, const op_call *call, bool backward) 
         images * (double)grid.count * (double)call->in[RPN_TARGETS_GT_BOXES]->shape[1] * OP_COST_IOU;
 }
 
+static const rpn_targets_params training = {
+    .anchors = {.levels = 5,
+                .n_sizes = {1, 1, 1, 1, 1},
+                .n_ratios = {3, 3, 3, 3, 3},
+                .sizes = {{32}, {64}, {128}, {256}, {512}},
+                .ratios = {{0.5, 1, 2}, {0.5, 1, 2}, {0.5, 1, 2}, {0.5, 1, 2}, {0.5, 1, 2}},
+                .strides = {4, 8, 16, 32, 64}},
+    .canvas_height = 800,
+    .canvas_width = 1344,
+    .box_weights = {1, 1, 1, 1},
+    .iou_background = 0.3,
+    .iou_foreground = 0.7,
+    .batch_size_per_image = 256,
+    .positive_fraction = 0.5,
+    .straddle = -1,
+    .seed = 7};
+
+static void spread(const op_call *call) {
+    tensor *gt = call->in[RPN_TARGETS_GT_BOXES];
+    set_images(call, gt->shape[1] + gt->shape[0]);
+    for (int64_t n = 0; n < gt->shape[0]; n++) {
+        image_info *info = (image_info *)call->in[RPN_TARGETS_INFO]->data + n;
+        info->height = 800;
+        info->width = 1333;
+        tensor_i32(call->in[RPN_TARGETS_GT_COUNT])[n] = (int32_t)gt->shape[1];
+    }
+    case_boxes_spread(gt, 0, 1333, 800);
+}
+
+#define UNIT_IMAGES(n, g)                                                                                    \
+    {                                                                                                        \
+        OP_IN(UNIFORM, 0, 1, n, g, 4), OP_IN(CONSTANT, 0, 0, n), OP_IN(CONSTANT, 0, 0, n, IMAGE_INFO_INTS),  \
+            OP_IN(CONSTANT, 0, 0, 1)                                                                         \
+    }
+
+static const op_case rpn_targets_bench[] = {
+    {.name = "2_images_of_8_objects", .params = &training, .in = UNIT_IMAGES(2, 8), .prepare = spread},
+    {.name = "2_images_of_50_objects", .params = &training, .in = UNIT_IMAGES(2, 50), .prepare = spread},
+};
+
 const op_def rpn_targets_op = {
     .name = "rpn_targets",
     .n_inputs = RPN_TARGETS_INPUTS,
@@ -157,6 +198,8 @@ const op_def rpn_targets_op = {
     .rtol = 1e-5,
     .cases = rpn_targets_cases,
     .n_cases = sizeof rpn_targets_cases / sizeof rpn_targets_cases[0],
+    .bench_cases = rpn_targets_bench,
+    .n_bench_cases = sizeof rpn_targets_bench / sizeof rpn_targets_bench[0],
 };
 
 rpn_targets_result rpn_targets(struct tape *t, tensor *const in[RPN_TARGETS_INPUTS],

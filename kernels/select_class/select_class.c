@@ -57,6 +57,15 @@ static void select_class_cost(op_cost *cost, const op_call *call, bool backward)
     if (!backward) cost->read_bytes = op_cost_bytes(call->in[SELECT_LABELS]) + cost->written_bytes;
 }
 
+static const op_case select_class_bench[] = {
+    {.name = "box_deltas_512_rois",
+     .params = &box,
+     .in = {OP_IN(NORMAL, 0, 1, 512, 320), OP_IN(INTEGER, 0, 80, 512)}},
+    {.name = "mask_logits_128_rois",
+     .params = &one,
+     .in = {OP_IN(NORMAL, 0, 1, 128, 28, 28, 80), OP_IN(INTEGER, 0, 80, 128)}},
+};
+
 const op_def select_class_op = {
     .name = "select_class",
     .n_inputs = 2,
@@ -80,6 +89,8 @@ const op_def select_class_op = {
     .rtol = 1e-7,
     .cases = select_class_cases,
     .n_cases = sizeof select_class_cases / sizeof select_class_cases[0],
+    .bench_cases = select_class_bench,
+    .n_bench_cases = sizeof select_class_bench / sizeof select_class_bench[0],
 };
 
 tensor *select_class(struct tape *t, tensor *x, tensor *labels, const select_class_params *params) {

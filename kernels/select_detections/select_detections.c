@@ -2,6 +2,7 @@
 
 #include "autograd/op_cost.h"
 #include "autograd/tape.h"
+#include "case_boxes.h"
 #include "image_info.h"
 #include "roi_check.h"
 
@@ -201,6 +202,25 @@ static void select_detections_cost(op_cost *cost, const op_call *call, bool back
     cost->flops = 4 * op_cost_elements(call->in[SELECT_DETECTIONS_LOGITS]) + 5 * op_cost_elements(deltas);
 }
 
+static void place_on_800x1333(const op_call *call) {
+    image_info *info = call->in[SELECT_DETECTIONS_INFO]->data;
+    int64_t images = call->in[SELECT_DETECTIONS_INFO]->shape[0];
+    for (int64_t n = 0; n < images; n++)
+        info[n] = (image_info){.original_height = 480, .original_width = 800, .height = 800, .width = 1333};
+    case_boxes_regions(call->in[SELECT_DETECTIONS_ROIS], images, 1333, 800);
+}
+
+static const op_case select_detections_bench[] = {
+    {.name = "1000_rois_80_classes",
+     .params = &usual,
+     .in = HEADS(1000, 80, 1, 1),
+     .prepare = place_on_800x1333},
+    {.name = "2000_rois_90_classes_2_images",
+     .params = &usual,
+     .in = HEADS(2000, 90, 2, 1),
+     .prepare = place_on_800x1333},
+};
+
 const op_def select_detections_op = {
     .name = "select_detections",
     .n_inputs = SELECT_DETECTIONS_INPUTS,
@@ -222,6 +242,8 @@ const op_def select_detections_op = {
     .rtol = 1e-5,
     .cases = select_detections_cases,
     .n_cases = sizeof select_detections_cases / sizeof select_detections_cases[0],
+    .bench_cases = select_detections_bench,
+    .n_bench_cases = sizeof select_detections_bench / sizeof select_detections_bench[0],
 };
 
 select_detections_result select_detections(struct tape *t, tensor *const in[SELECT_DETECTIONS_INPUTS],

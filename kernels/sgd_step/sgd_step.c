@@ -110,6 +110,11 @@ static void sgd_step_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = 7 * op_cost_elements(call->in[SGD_STEP_GRADIENTS]);
 }
 
+/* The trained parameters of R50-FPN with two frozen stages. */
+static const op_case sgd_step_bench[] = {
+    CASE("r50_fpn", &plain, prepare, 44120816, 756, 84),
+};
+
 const op_def sgd_step_op = {
     .name = "sgd_step",
     .n_inputs = SGD_STEP_INPUTS,
@@ -131,6 +136,8 @@ const op_def sgd_step_op = {
     .rtol = 1e-6,
     .cases = sgd_step_cases,
     .n_cases = sizeof sgd_step_cases / sizeof sgd_step_cases[0],
+    .bench_cases = sgd_step_bench,
+    .n_bench_cases = sizeof sgd_step_bench / sizeof sgd_step_bench[0],
 };
 
 sgd_step_result sgd_step(struct tape *t, tensor *const inputs[SGD_STEP_INPUTS],

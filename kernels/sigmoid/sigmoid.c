@@ -29,6 +29,10 @@ static void sigmoid_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = 3 * op_cost_elements(call->out[0]);
 }
 
+static const op_case sigmoid_bench[] = {
+    {.name = "masks_100_detections", .in = {OP_IN(NORMAL, 0, 4, 100, 28, 28)}},
+};
+
 const op_def sigmoid_op = {
     .name = "sigmoid",
     .n_inputs = 1,
@@ -49,6 +53,8 @@ const op_def sigmoid_op = {
     .rtol = 1e-6,
     .cases = sigmoid_cases,
     .n_cases = sizeof sigmoid_cases / sizeof sigmoid_cases[0],
+    .bench_cases = sigmoid_bench,
+    .n_bench_cases = sizeof sigmoid_bench / sizeof sigmoid_bench[0],
 };
 
 tensor *sigmoid(struct tape *t, tensor *x) {

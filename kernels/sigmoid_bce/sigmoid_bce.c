@@ -85,6 +85,13 @@ static void sigmoid_bce_cost(op_cost *cost, const op_call *call, bool backward) 
     cost->flops = (backward ? 5 : 8) * op_cost_elements(call->in[SIGMOID_BCE_LOGITS]);
 }
 
+static const op_case sigmoid_bce_bench[] = {
+    {.name = "rpn_512_anchors", .params = &one, .in = {ROWS(512)}},
+    {.name = "masks_128_rois",
+     .params = &unweighted,
+     .in = {OP_IN(NORMAL, 0, 3, 128, 28, 28), OP_IN(INTEGER, 0, 2, 128, 28, 28)}},
+};
+
 const op_def sigmoid_bce_op = {
     .name = "sigmoid_bce",
     .n_inputs = 4,
@@ -109,6 +116,8 @@ const op_def sigmoid_bce_op = {
     .rtol = 1e-6,
     .cases = sigmoid_bce_cases,
     .n_cases = sizeof sigmoid_bce_cases / sizeof sigmoid_bce_cases[0],
+    .bench_cases = sigmoid_bce_bench,
+    .n_bench_cases = sizeof sigmoid_bce_bench / sizeof sigmoid_bce_bench[0],
 };
 
 tensor *sigmoid_bce(struct tape *t, tensor *const in[4], const sigmoid_bce_params *params) {

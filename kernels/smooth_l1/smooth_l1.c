@@ -85,6 +85,10 @@ static void smooth_l1_cost(op_cost *cost, const op_call *call, bool backward) {
     cost->flops = (backward ? 4 : 5) * op_cost_elements(call->in[SMOOTH_L1_PRED]);
 }
 
+static const op_case smooth_l1_bench[] = {
+    {.name = "rpn_512_anchors", .params = &ninth, .in = {ROWS(512, 4)}},
+};
+
 const op_def smooth_l1_op = {
     .name = "smooth_l1",
     .n_inputs = 4,
@@ -109,6 +113,8 @@ const op_def smooth_l1_op = {
     .rtol = 1e-6,
     .cases = smooth_l1_cases,
     .n_cases = sizeof smooth_l1_cases / sizeof smooth_l1_cases[0],
+    .bench_cases = smooth_l1_bench,
+    .n_bench_cases = sizeof smooth_l1_bench / sizeof smooth_l1_bench[0],
 };
 
 tensor *smooth_l1(struct tape *t, tensor *const in[4], const smooth_l1_params *params) {

@@ -86,6 +86,12 @@ static void softmax_cross_entropy_cost(op_cost *cost, const op_call *call, bool 
     cost->flops = (backward ? 6 : 4) * op_cost_elements(call->in[SOFTMAX_CROSS_ENTROPY_LOGITS]);
 }
 
+static const op_case softmax_cross_entropy_bench[] = {
+    {.name = "box_head_512_rois",
+     .params = &one,
+     .in = {OP_IN(NORMAL, 0, 2, 512, 81), OP_IN(INTEGER, 0, 81, 512)}},
+};
+
 const op_def softmax_cross_entropy_op = {
     .name = "softmax_cross_entropy",
     .n_inputs = 3,
@@ -111,6 +117,8 @@ const op_def softmax_cross_entropy_op = {
     .rtol = 1e-6,
     .cases = softmax_cross_entropy_cases,
     .n_cases = sizeof softmax_cross_entropy_cases / sizeof softmax_cross_entropy_cases[0],
+    .bench_cases = softmax_cross_entropy_bench,
+    .n_bench_cases = sizeof softmax_cross_entropy_bench / sizeof softmax_cross_entropy_bench[0],
 };
 
 tensor *softmax_cross_entropy(struct tape *t, tensor *logits, tensor *labels, tensor *count,

@@ -70,6 +70,11 @@ static void sync_batch_norm_cost(op_cost *cost, const op_call *call, bool backwa
     cost->flops = !backward ? 6 * elements : (call->d_in[SYNC_BATCH_NORM_X] ? 9 : 5) * elements;
 }
 
+static const op_case sync_batch_norm_bench[] = {
+    {.name = "res2", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 1, 200, 336, 256), VECTORS(256)}},
+    {.name = "res4", .params = &with_relu, .in = {OP_IN(NORMAL, 0, 1, 1, 50, 84, 1024), VECTORS(1024)}},
+};
+
 const op_def sync_batch_norm_op = {
     .name = "sync_batch_norm",
     .n_inputs = 5,
@@ -95,6 +100,8 @@ const op_def sync_batch_norm_op = {
     .rtol = 1e-5,
     .cases = sync_batch_norm_cases,
     .n_cases = sizeof sync_batch_norm_cases / sizeof sync_batch_norm_cases[0],
+    .bench_cases = sync_batch_norm_bench,
+    .n_bench_cases = sizeof sync_batch_norm_bench / sizeof sync_batch_norm_bench[0],
 };
 
 tensor *sync_batch_norm(struct tape *t, tensor *const in[5], const sync_batch_norm_params *params) {

@@ -36,6 +36,11 @@ static void upsample_add_cost(op_cost *cost, const op_call *call, bool backward)
         cost->flops = 3 * op_cost_elements(top);
 }
 
+static const op_case upsample_add_bench[] = {
+    {.name = "fpn_p2", .in = {OP_IN(NORMAL, 0, 1, 1, 100, 168, 256), OP_IN(NORMAL, 0, 1, 1, 200, 336, 256)}},
+    {.name = "fpn_p4", .in = {OP_IN(NORMAL, 0, 1, 1, 25, 42, 256), OP_IN(NORMAL, 0, 1, 1, 50, 84, 256)}},
+};
+
 const op_def upsample_add_op = {
     .name = "upsample_add",
     .n_inputs = 2,
@@ -55,6 +60,8 @@ const op_def upsample_add_op = {
     .rtol = 1e-6,
     .cases = upsample_add_cases,
     .n_cases = sizeof upsample_add_cases / sizeof upsample_add_cases[0],
+    .bench_cases = upsample_add_bench,
+    .n_bench_cases = sizeof upsample_add_bench / sizeof upsample_add_bench[0],
 };
 
 tensor *upsample_add(struct tape *t, tensor *top, tensor *lateral) {

@@ -12,6 +12,8 @@
 
 enum { MOST_KERNELS = OP_MAX_VARIANTS + 8, SHAPES_TEXT = 512 };
 
+static const double reference_flops = 2e9;
+
 /* Kernels that can run on the job's device, the one that ships first. */
 typedef struct kernel_list {
     const op_kernel *kernels[MOST_KERNELS];
@@ -153,10 +155,26 @@ static void write_case_head(json_writer *w, const op_timer *r, const char *name,
     if (op_timer_has_backward(r)) write_cost(w, op_timer_call(r), "backward", true);
 }
 
+/* Plain loops take minutes for a large convolution; who wants to know asks for them. */
+static bool is_too_slow(const bench *b, const op_timer *r, const op_kernel *kernel) {
+    const op_def *op = b->job->op;
+    return kernel == op->reference_f32 && kernel != op->cpu && !b->job->variant &&
+           op_cost_of(op_timer_call(r), false).flops > reference_flops;
+}
+
+/* On this case: the job's kernels without those that are too slow. */
+static kernel_list kernels_for(const bench *b, const op_timer *r) {
+    kernel_list list = {.count = 0};
+    for (int i = 0; i < b->list.count; i++)
+        if (!is_too_slow(b, r, b->list.kernels[i])) list.kernels[list.count++] = b->list.kernels[i];
+    return list;
+}
+
 static status time_kernels(bench *b, op_timer *r, const char *name) {
     timing t[MOST_KERNELS][2];
-    for (int i = 0; i < b->list.count; i++) {
-        const op_kernel *kernel = b->list.kernels[i];
+    kernel_list list = kernels_for(b, r);
+    for (int i = 0; i < list.count; i++) {
+        const op_kernel *kernel = list.kernels[i];
         for (int backward = 0; backward < 2; backward++)
             RETURN_IF_ERROR(time_one(&t[i][backward], b, r, kernel, backward));
         printf("%-30s %-16s", i ? "" : name, kernel->name);
@@ -171,7 +189,7 @@ static status time_kernels(bench *b, op_timer *r, const char *name) {
     write_case_head(w, r, name, t[0]);
     json_write_key(w, "kernels");
     json_write_begin_array(w);
-    for (int i = 0; i < b->list.count; i++) write_kernel(w, b->list.kernels[i], t[i]);
+    for (int i = 0; i < list.count; i++) write_kernel(w, list.kernels[i], t[i]);
     json_write_end_array(w);
     json_write_end_object(w);
     return STATUS_OK;

@@ -60,7 +60,8 @@ const cli_command cmd_bench_op = {
                "longer of FLOPs over a "
                "matrix product's rate and bytes over the memory's) over the time taken: above 100 data stay "
                "in a cache, or "
-               "Winograd saves products. roi_pool and roi_align also run a grid of maps, batches and "
+               "Winograd saves products. Calls of more than 2 GFLOP leave the reference out unless "
+               "--variant names it. roi_pool and roi_align also run a grid of maps, batches and "
                "regions, and a naive loop beside.",
     .examples = {"maskrcnn bench op roi_align --case map64", "maskrcnn bench op nms --json nms.json",
                  "maskrcnn bench op conv2d --device cuda --precision bf16"},
