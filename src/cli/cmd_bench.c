@@ -1,9 +1,9 @@
 /* maskrcnn bench: a group of commands, one for each part of the program that can be timed. */
 #include "cli/cli.h"
 
-extern const cli_command cmd_bench_op;
+extern const cli_command cmd_bench_loader, cmd_bench_op;
 
-static const cli_command *const members[] = {&cmd_bench_op, NULL};
+static const cli_command *const members[] = {&cmd_bench_loader, &cmd_bench_op, NULL};
 
 const cli_command cmd_bench = {
     .name = "bench",
@@ -12,6 +12,6 @@ const cli_command cmd_bench = {
     .details = "Each prints a table and, with --json FILE, writes the numbers with the machine they were "
                "taken on. What is measured runs as it does in the command that uses it.",
     .examples = {"maskrcnn bench op roi_align", "maskrcnn bench op conv2d --forward-only --json conv.json",
-                 "maskrcnn bench op nms --device cuda"},
+                 "maskrcnn bench loader --annotations a.json --images images --workers 2"},
     .members = members,
 };

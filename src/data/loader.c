@@ -351,7 +351,8 @@ static loader_sample sample_of(loader *l, int64_t ticket) {
                            .annotation_ids = (const int64_t *)(const void *)(slot + h->ids),
                            .masks = (const gt_mask_record *)(const void *)(slot + h->masks),
                            .mask_blob = slot + h->blob,
-                           .mask_blob_bytes = (size_t)h->blob_bytes};
+                           .mask_blob_bytes = (size_t)h->blob_bytes,
+                           .seconds = h->seconds};
 }
 
 status loader_next(loader *l, loader_batch *out) {
@@ -496,4 +497,8 @@ loader_stats loader_get_stats(const loader *l) {
 
 pid_t loader_worker_pid(const loader *l, int w) {
     return w >= 0 && w < l->options.workers && l->workers[w].fd >= 0 ? l->workers[w].pid : 0;
+}
+
+pid_t loader_nursery_pid(const loader *l) {
+    return l->nursery.control >= 0 ? l->nursery.pid : 0;
 }

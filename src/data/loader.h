@@ -21,6 +21,7 @@
 #include "base/status.h"
 #include "data/dataset.h"
 #include "data/gt_masks.h"
+#include "data/loader_sample.h"
 #include "data/sampler.h"
 
 enum { LOADER_MAX_WORKERS = 256 };
@@ -58,6 +59,7 @@ typedef struct loader_sample {
     const gt_mask_record *masks;   /* [objects]; in pixels of the original, unflipped image */
     const uint8_t *mask_blob;      /* u8 [mask_blob_bytes], aligned to 64 */
     size_t mask_blob_bytes;
+    sample_seconds seconds; /* what making it took, in its worker */
 } loader_sample;
 
 typedef struct loader_batch {
@@ -102,5 +104,6 @@ loader_stats loader_get_stats(const loader *l);
 
 /* Process id of worker w, 0..workers-1; 0 when it is not running (for tests and messages). */
 pid_t loader_worker_pid(const loader *l, int w);
+pid_t loader_nursery_pid(const loader *l); /* of the process that forks them; 0 without workers */
 
 #endif

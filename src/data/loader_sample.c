@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file_util.h"
 #include "base/round_up.h"
 #include "data/image_read.h"
@@ -234,14 +235,21 @@ static status build(uint8_t *slot, size_t slot_bytes, sample_header *header, sam
                          dataset_file_name(b->data, request->image));
     char *bytes;
     size_t size;
+    double start = clock_seconds();
     RETURN_IF_ERROR(read_file(&bytes, &size, path, image_limits_default().max_file_bytes));
+    double have_file = clock_seconds();
     status s = decode(slot + header->pixels, record, (const uint8_t *)bytes, size);
+    double have_pixels = clock_seconds();
     free(bytes);
     if (s != STATUS_OK) return error_prefix(s, "%s", path);
     header->height = record->height;
     header->width = record->width;
     header->view = request->view;
-    return pack_objects(slot, header, b, request);
+    s = pack_objects(slot, header, b, request);
+    header->seconds = (sample_seconds){.read = (float)(have_file - start),
+                                       .decode = (float)(have_pixels - have_file),
+                                       .annotations = (float)(clock_seconds() - have_pixels)};
+    return s;
 }
 
 void sample_build(uint8_t *slot, size_t slot_bytes, sample_builder *b, const sample_request *request) {

@@ -13,6 +13,11 @@
 #include "data/mask_rle.h"
 #include "data/sampler.h"
 
+/* How long the parts of a sample took. */
+typedef struct sample_seconds {
+    float read, decode, annotations; /* the file; its pixels; boxes and masks */
+} sample_seconds;
+
 typedef struct sample_header {
     int32_t outcome;       /* status; the arrays are only there for STATUS_OK */
     int32_t height, width; /* of the pixels */
@@ -25,6 +30,7 @@ typedef struct sample_header {
     uint64_t masks;  /* gt_mask_record [objects] */
     uint64_t blob;   /* u8 [blob_bytes] payloads of the masks, in pixels of the original image */
     uint64_t blob_bytes;
+    sample_seconds seconds;
     char cause[448]; /* of a failure */
 } sample_header;
 

@@ -29,6 +29,19 @@ static status list_classes(train_data *d, const config *cfg) {
     return STATUS_OK;
 }
 
+/* As a rank of training reads: shuffled, grouped and flipped. */
+static loader_options training_options(const config *cfg, int rank, int ranks) {
+    return (loader_options){
+        .sampler = {.global_batch = (int32_t)cfg->SOLVER_IMS_PER_BATCH,
+                    .shuffle = true,
+                    .aspect_grouping = cfg->DATALOADER_ASPECT_RATIO_GROUPING,
+                    .filter_empty = cfg->DATALOADER_FILTER_EMPTY_ANNOTATIONS,
+                    .flip_probability = strcmp(cfg->INPUT_RANDOM_FLIP, "none") == 0 ? 0.0f : 0.5f},
+        .rank = rank,
+        .world = ranks,
+        .workers = (int32_t)cfg->DATALOADER_NUM_WORKERS};
+}
+
 static status open_loader(train_data *d, const config *cfg, loader_options options) {
     const config_ints *sizes = &cfg->INPUT_MIN_SIZE_TRAIN;
     int32_t short_edges[SAMPLER_MAX_SHORT_EDGES];
@@ -37,7 +50,6 @@ static status open_loader(train_data *d, const config *cfg, loader_options optio
     for (int i = 0; i < count; i++) short_edges[i] = (int32_t)sizes->values[i];
     sampler_options *s = &options.sampler;
     s->seed = (uint64_t)cfg->SEED;
-    s->filter_empty = cfg->DATALOADER_FILTER_EMPTY_ANNOTATIONS;
     s->short_edges = short_edges;
     s->short_edge_count = count;
     s->short_edge_range = strcmp(cfg->INPUT_MIN_SIZE_TRAIN_SAMPLING, "range") == 0;
@@ -56,14 +68,14 @@ status train_data_open(train_data *d, const config *cfg, const rank_env *env) {
     dataset_report(d->set);
     RETURN_IF_ERROR(dataset_check_usable(d->set));
     RETURN_IF_ERROR(list_classes(d, cfg));
-    loader_options options = {
-        .sampler = {.global_batch = (int32_t)cfg->SOLVER_IMS_PER_BATCH,
-                    .shuffle = true,
-                    .aspect_grouping = cfg->DATALOADER_ASPECT_RATIO_GROUPING,
-                    .flip_probability = strcmp(cfg->INPUT_RANDOM_FLIP, "none") == 0 ? 0.0f : 0.5f},
-        .rank = env->rank,
-        .world = env->size,
-        .workers = (int32_t)cfg->DATALOADER_NUM_WORKERS};
+    return open_loader(d, cfg, training_options(cfg, env->rank, env->size));
+}
+
+status train_data_open_images(train_data *d, const config *cfg) {
+    *d = (train_data){0};
+    RETURN_IF_ERROR(open_dataset(d, cfg));
+    loader_options options = training_options(cfg, 0, 1);
+    options.sampler.filter_empty = false;
     return open_loader(d, cfg, options);
 }
 
@@ -72,7 +84,10 @@ status train_data_open_in_order(train_data *d, const config *cfg, int images) {
     RETURN_IF_ERROR(open_dataset(d, cfg));
     RETURN_IF_ERROR(dataset_check_usable(d->set));
     RETURN_IF_ERROR(list_classes(d, cfg));
-    loader_options options = {.sampler = {.global_batch = images}, .rank = 0, .world = 1};
+    loader_options options = {
+        .sampler = {.global_batch = images, .filter_empty = cfg->DATALOADER_FILTER_EMPTY_ANNOTATIONS},
+        .rank = 0,
+        .world = 1};
     return open_loader(d, cfg, options);
 }
 

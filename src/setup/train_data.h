@@ -23,6 +23,10 @@ status train_data_open(train_data *d, const config *cfg, const rank_env *env);
 /* The same in file order, unflipped, in one process: what `trace` looks at. */
 status train_data_open_in_order(train_data *d, const config *cfg, int images);
 
+/* All images of DATASETS.TRAIN as training reads them, with any categories and also without annotations, by one rank: what
+ * `bench loader` looks at. No classes. */
+status train_data_open_images(train_data *d, const config *cfg);
+
 void train_data_close(train_data *d);
 
 #endif

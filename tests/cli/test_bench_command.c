@@ -6,11 +6,12 @@
 
 #include <cmocka.h>
 
+#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/file_util.h"
 #include "run_program.h"
@@ -80,25 +81,74 @@ static void op_without_gradient(void **state) {
     assert_int_equal(strncmp(behind(json, "backward_ms"), "null", 4), 0);
 }
 
+static void loader_counts_images_and_processes(void **state) {
+    (void)state;
+    bench("loader~--annotations~shapes/annotations.json~--images~shapes/"
+          "images~--workers~2~--epochs~3~SOLVER.IMS_"
+          "PER_BATCH~4~INPUT.MIN_SIZE_TRAIN~(64,)~DATALOADER.ASPECT_RATIO_GROUPING~False");
+    is_positive(json, "img_per_s");
+    is_positive(json, "img_per_s_with_transform");
+    assert_int_equal(atoi(behind(json, "images")), 24);
+    assert_int_equal(atoi(behind(json, "workers")), 2);
+    static const char *const stages[] = {"read", "decode", "annotations", "ring", "transform"};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+        assert_true(atof(behind(behind(json, "stages_ms"), stages[i])) >= 0);
+    is_positive(behind(json, "stages_ms"), "decode");
+    const char *processes = behind(json, "processes");
+    int workers = 0;
+    for (const char *at = processes; (at = strstr(at, "\"worker\"")); at++, workers++)
+        is_positive(at, "rss_mib");
+    assert_int_equal(workers, 2);
+    assert_non_null(strstr(processes, "\"rank\""));
+}
+
+/* In one process, and images without any annotation. */
+static void loader_needs_no_annotations(void **state) {
+    (void)state;
+    char path[64], *text;
+    size_t size;
+    snprintf(path, sizeof path, "%s/shapes/annotations.json", folder);
+    assert_int_equal(read_file(&text, &size, path, 1 << 20), STATUS_OK);
+    char *list = strstr(text, "\"annotations\": ["), *next = strstr(text, "\"categories\"");
+    assert_non_null(list);
+    assert_non_null(next);
+    assert_true(next > list);
+    snprintf(path, sizeof path, "%s/bare.json", folder);
+    FILE *to = fopen(path, "w");
+    assert_non_null(to);
+    fprintf(to, "%.*s\"annotations\": [], %s", (int)(list - text), text, next);
+    fclose(to);
+    free(text);
+    bench("loader~--annotations~bare.json~--images~shapes/"
+          "images~--workers~0~SOLVER.IMS_PER_BATCH~2~INPUT.MIN_SIZE_"
+          "TRAIN~(64,)");
+    assert_int_equal(atoi(behind(json, "images")), 8);
+    assert_null(strstr(json, "\"worker\""));
+}
+
 static int make_folder(void **state) {
     (void)state;
-    return mkdtemp(folder) ? 0 : -1;
+    if (!mkdtemp(folder)) return -1;
+    run_program(&result, folder, "maskrcnn~synth~--out~shapes~--images~8~--width~64~--height~64", 20);
+    return result.code;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where) {
+    (void)info, (void)type, (void)where;
+    return remove(path);
 }
 
 static int remove_folder(void **state) {
     (void)state;
-    char path[64];
-    snprintf(path, sizeof path, "%s/f.json", folder);
-    unlink(path);
     free(json);
-    return rmdir(folder);
+    return nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(op_has_forward_and_backward),
-        cmocka_unit_test(op_forward_only),
-        cmocka_unit_test(op_without_gradient),
+        cmocka_unit_test(op_has_forward_and_backward), cmocka_unit_test(op_forward_only),
+        cmocka_unit_test(op_without_gradient),         cmocka_unit_test(loader_counts_images_and_processes),
+        cmocka_unit_test(loader_needs_no_annotations),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
