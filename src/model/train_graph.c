@@ -162,7 +162,9 @@ static void record(mask_rcnn *model, train_graph *step, const step_inputs *input
     if (!model->spec.rpn_only) {
         rois = sample_rois(model, step, &proposals, &in);
         step->sampled[1] = rois.sampled;
+        step->proposals = proposals.counts;
         tape_keep(step->t, rois.sampled);
+        tape_keep(step->t, proposals.counts);
     }
     tape_scope(step->t, "counts");
     step->sampled[0] = anchors.sampled;
