@@ -8,9 +8,9 @@ usage: convert_weights.py IN OUT.safetensors [--class-names NAMES] [--drop-unnam
 IN is one of (told apart by its names):
   torchvision   state dict of maskrcnn_resnet50_fpn (names of any version) or of an ImageNet ResNet, torchvision's or
                 timm's (.pth, .safetensors); a file of torchvision's training script
-  detectron2    Mask R-CNN R50/R101-FPN (.pth of a training, .pkl or .pth of the model zoo), or an ImageNet backbone in
-                its names (.pkl): the background moves from the last class to the first
-  Caffe2        Detectron's Mask R-CNN R50/R101-FPN, MSRA's and FAIR's ImageNet backbones (.pkl): AffineChannel becomes a
+  detectron2    Mask R-CNN R50/R101-FPN or -C4 or an RPN alone (.pth of a training, .pkl or .pth of the model zoo), or an
+                ImageNet backbone in its names (.pkl): the background moves from the last class to the first
+  Caffe2        Detectron's Mask R-CNN R50/R101-FPN or -C4, MSRA's and FAIR's ImageNet backbones (.pkl): AffineChannel becomes a
                 frozen batch norm, momentum is left out
 
 What the numbers were made for (channel order, mean, deviation, place of the stride, eps) goes into __metadata__, where the
@@ -89,7 +89,7 @@ def arrays_of(content):
 def kind_of(names):
     if any(n.endswith('_w') for n in names):
         return 'Caffe2'
-    if any('bottom_up' in n or n.startswith(('stem.', 'res2.')) for n in names):
+    if any('bottom_up' in n or n.startswith(('stem.', 'res2.', 'backbone.stem.', 'proposal_generator.')) for n in names):
         return 'detectron2'
     return 'torchvision'
 
@@ -114,8 +114,9 @@ def body_name(name):
 def from_detectron2(name):
     if name.startswith(('stem.', 'res')):
         return body_name(name)
-    if name.startswith('backbone.bottom_up.'):
-        return body_name(name[len('backbone.bottom_up.'):])
+    m = re.match(r'backbone\.bottom_up\.(.*)|backbone\.((?:stem|res)\w*\..*)|roi_heads\.(res5\..*)', name)
+    if m:  # with an FPN, without, and the res5 that is C4's head
+        return body_name(m[1] or m[2] or m[3])
     m = re.match(r'backbone\.fpn_(lateral|output)(\d)\.(norm\.)?(\w+)$', name)
     if m:
         blocks = 'inner' if m[1] == 'lateral' else 'layer'
@@ -155,14 +156,14 @@ def from_caffe2(name):
     m = re.match(r'_\[mask\]_fcn(\d)_(gn_)?([wbs])$', name)
     if m:
         return f'roi_heads.mask_head.{int(m[1]) - 1}.{1 if m[2] else 0}.{CAFFE2_LAST[m[3]]}'
-    m = re.match(r'(conv_rpn_fpn2|rpn_cls_logits_fpn2|rpn_bbox_pred_fpn2|fc6|fc7|cls_score|bbox_pred|conv5_mask|mask_fcn_logits)_([wb])$', name)
+    m = re.match(r'(?:(conv_rpn|rpn_cls_logits|rpn_bbox_pred)(?:_fpn2)?|(fc6|fc7|cls_score|bbox_pred|conv5_mask|mask_fcn_logits))_([wb])$', name)
     if not m:
         return None
-    return {'conv_rpn_fpn2': 'rpn.head.conv.0.0', 'rpn_cls_logits_fpn2': 'rpn.head.cls_logits',
-            'rpn_bbox_pred_fpn2': 'rpn.head.bbox_pred', 'fc6': 'roi_heads.box_head.fc6', 'fc7': 'roi_heads.box_head.fc7',
+    return {'conv_rpn': 'rpn.head.conv.0.0', 'rpn_cls_logits': 'rpn.head.cls_logits',
+            'rpn_bbox_pred': 'rpn.head.bbox_pred', 'fc6': 'roi_heads.box_head.fc6', 'fc7': 'roi_heads.box_head.fc7',
             'cls_score': 'roi_heads.box_predictor.cls_score', 'bbox_pred': 'roi_heads.box_predictor.bbox_pred',
             'conv5_mask': 'roi_heads.mask_predictor.conv5_mask',
-            'mask_fcn_logits': 'roi_heads.mask_predictor.mask_fcn_logits'}[m[1]] + '.' + CAFFE2_LAST[m[2]]
+            'mask_fcn_logits': 'roi_heads.mask_predictor.mask_fcn_logits'}[m[1] or m[2]] + '.' + CAFFE2_LAST[m[3]]
 
 
 PREDICTORS = {'roi_heads.box_predictor.cls_score': 1, 'roi_heads.box_predictor.bbox_pred': 4,
@@ -333,7 +334,7 @@ def main():
             claims['class_ids'] = ids
     metadata = {'format': 'pt', **{k: v if isinstance(v, str) else json.dumps(v) for k, v in claims.items()}}
     save_file(arrays, options.output, metadata=metadata)
-    print(f'{options.input}: {kind}, {"a backbone" if classes is None else f"{classes} classes and the background"}')
+    print(f'{options.input}: {kind}, {f"{classes} classes and the background" if classes is not None else "an RPN" if any(n.startswith("rpn.") for n in arrays) else "a backbone"}')
     print(f'recorded as made for: {", ".join(f"{k} {v}" for k, v in claims.items() if not k.startswith("class_"))}')
     if classes is not None and not names:
         print('classes without names: --class-names records them, configs/coco_classes.txt are those of COCO')

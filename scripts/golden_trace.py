@@ -191,8 +191,8 @@ class Margins:
             self.smallest[what] = min(self.smallest.get(what, math.inf), float(distances.abs().min()))
 
 
-def check_proposals(logits, deltas, anchors, margins, smallest_side=1e-3):
-    """Follows the RPN's top-k and NMS; every argument has one entry per level. Returns how many boxes outlive NMS per image."""
+def check_proposals(logits, deltas, anchors, margins, smallest_side=1e-3, limits=(BEFORE_NMS, AFTER_NMS)):
+    """Follows the RPN's top-k, `limits` before and after NMS, and NMS; every argument has one entry per level. Returns how many boxes outlive NMS per image."""
     def by_place(t, n):
         return t.view(t.shape[0], -1, n, *t.shape[2:]).permute(0, 3, 4, 1, 2).reshape(t.shape[0], -1, n)
 
@@ -202,7 +202,7 @@ def check_proposals(logits, deltas, anchors, margins, smallest_side=1e-3):
         scores, moves = by_place(logits[level], 1)[..., 0], by_place(deltas[level], 4)
         for i, size in enumerate(IMAGE_SIZES):
             order = scores[i].sort(descending=True)
-            top = min(BEFORE_NMS, order.values.numel())
+            top = min(limits[0], order.values.numel())
             if order.values.numel() > top:
                 margins.note('top-k before NMS', order.values[top - 1] - order.values[top])
             index, values = order.indices[:top], order.values[:top]
@@ -222,8 +222,8 @@ def check_proposals(logits, deltas, anchors, margins, smallest_side=1e-3):
             kept_scores[i].append(values[alive])
     kept_scores = [torch.cat(s).sort(descending=True).values for s in kept_scores]
     for scores in kept_scores:
-        if len(scores) > AFTER_NMS:
-            margins.note('top-k after NMS', scores[AFTER_NMS - 1] - scores[AFTER_NMS])
+        if len(scores) > limits[1]:
+            margins.note('top-k after NMS', scores[limits[1] - 1] - scores[limits[1]])
     return [len(s) for s in kept_scores]
 
 
@@ -330,7 +330,7 @@ def find_seed(path, name, case, step, seeds):
                   labels=np.array([o[1] for o in OBJECTS], np.int32), box_image=np.array([o[0] for o in OBJECTS], np.int32),
                   canvas=np.array(CANVAS, np.int32))
     write(path(f'trace_{name}.safetensors'), arrays,
-          {'config': case['config'], 'overrides': overrides(case), 'seed': str(case['seed']), 'weights_crc': str(crc)})
+          {'config': case['config'], 'overrides': case.get('overrides') or overrides(case), 'seed': str(case['seed']), 'weights_crc': str(crc)})
 
 
 def write_all(path, seeds):

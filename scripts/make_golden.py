@@ -171,6 +171,13 @@ def trace_detectron2(options):
     write_all(path, options.configs, range(1, options.seeds + 1))
 
 
+@fixture(add_trace_options)
+def trace_kinds(options):
+    """The same by detectron2's C4 model and RPNs, see golden_trace_kinds.py. Needs detectron2 besides."""
+    from golden_trace_kinds import write_all
+    write_all(path, options.configs, range(1, options.seeds + 1))
+
+
 @fixture(lambda p: p.add_argument('--seeds', type=int, default=60, help='seeds to try for each case'))
 def predict(options):
     """Detections of small models, see golden_predict.py. Needs torch and torchvision."""
@@ -182,6 +189,13 @@ def predict(options):
 def predict_detectron2(options):
     """The same by detectron2's recipes, see golden_predict_detectron2.py. Needs detectron2 besides."""
     from golden_predict_detectron2 import write_all
+    write_all(path, options.configs, range(1, options.seeds + 1))
+
+
+@fixture(add_trace_options)
+def predict_kinds(options):
+    """The same by detectron2's C4 model and RPNs, see golden_predict_kinds.py. Needs detectron2 besides."""
+    from golden_predict_kinds import write_all
     write_all(path, options.configs, range(1, options.seeds + 1))
 
 

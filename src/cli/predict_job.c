@@ -100,7 +100,7 @@ static status open_model(predict_job *job) {
     spec.raw_masks = job->options->raw_masks;
     RETURN_IF_ERROR(detector_new(&job->d, &job->model, job->dev, &spec));
     if (!spec.raw_masks || !spec.masks) return STATUS_OK;
-    return raw_masks_open(&job->raw, job->options->out, 2 * job->model.spec.roi.mask_pooler.resolution);
+    return raw_masks_open(&job->raw, job->options->out, mask_rcnn_mask_side(&job->model.spec));
 }
 
 static status draw(predict_job *job, int index) {

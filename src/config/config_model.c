@@ -70,8 +70,8 @@ status config_check_model(const config *cfg) {
     RETURN_IF_ERROR(check_names(cfg, "MODEL.RESNETS.OUT_FEATURES", &cfg->MODEL_RESNETS_OUT_FEATURES,
                                 fpn ? "res2, res3, res4, res5" : "res4"));
     if (fpn)
-        RETURN_IF_ERROR(check_names(cfg, "MODEL.FPN.IN_FEATURES", &cfg->MODEL_FPN_IN_FEATURES,
-                                    "res2, res3, res4, res5"));
+        RETURN_IF_ERROR(
+            check_names(cfg, "MODEL.FPN.IN_FEATURES", &cfg->MODEL_FPN_IN_FEATURES, "res2, res3, res4, res5"));
     RETURN_IF_ERROR(check_names(cfg, "MODEL.RPN.IN_FEATURES", &cfg->MODEL_RPN_IN_FEATURES,
                                 fpn ? "p2, p3, p4, p5, p6" : "res4"));
     return config_has_roi_heads(cfg) ? check_roi_heads(cfg) : check_rpn_alone(cfg);

@@ -94,7 +94,7 @@ status detector_new(detector **out, mask_rcnn *model, device *dev, const detecto
     d->model = model;
     d->spec = *spec;
     d->masks = spec->masks && model->spec.mask_on;
-    d->mask_side = 2 * model->spec.roi.mask_pooler.resolution;
+    d->mask_side = mask_rcnn_mask_side(&model->spec);
     status s = prepare(d);
     if (s == STATUS_OK)
         *out = d;

@@ -23,16 +23,19 @@ status infer_graph_check(const mask_rcnn_spec *model, const detector_spec *spec)
     const roi_spec *roi = &model->roi;
     double proposals = model->rpn.post_nms_topk[1], detections = spec->max_detections;
     double pooled = (double)roi->box_pooler.resolution * roi->box_pooler.resolution;
-    double side = 2.0 * roi->mask_pooler.resolution, classes = roi->classes + 1.0;
-    double widest = (double)(model->fpn_channels > roi->mask_dim ? model->fpn_channels : roi->mask_dim);
+    double side = mask_rcnn_mask_side(model), classes = model->rpn_only ? 1 : roi->classes + 1.0;
+    double channels = (double)mask_rcnn_map_channels(model),
+           widest = channels > (double)roi->mask_dim ? channels : (double)roi->mask_dim;
     if (widest < classes) widest = classes;
+    if (model->rpn_only) pooled = 0;
     RETURN_IF_ERROR(check_size("candidates", proposals * classes, countable,
                                "MODEL.RPN.POST_NMS_TOPK_TEST or MODEL.ROI_HEADS.NUM_CLASSES"));
     RETURN_IF_ERROR(check_size("detections", detections * classes, countable,
                                "TEST.DETECTIONS_PER_IMAGE or MODEL.ROI_HEADS.NUM_CLASSES"));
-    RETURN_IF_ERROR(check_size("pooled proposals", proposals * pooled * (double)model->fpn_channels, most,
-                               "MODEL.RPN.POST_NMS_TOPK_TEST"));
-    return check_size("masks", detections * side * side * widest, most, "TEST.DETECTIONS_PER_IMAGE");
+    RETURN_IF_ERROR(
+        check_size("pooled proposals", proposals * pooled * channels, most, "MODEL.RPN.POST_NMS_TOPK_TEST"));
+    return check_size("masks", model->mask_on ? detections * side * side * widest : 0, most,
+                      "TEST.DETECTIONS_PER_IMAGE");
 }
 
 static tensor *record_image(const mask_rcnn *model, infer_graph *pass, const infer_inputs *in, int64_t height,
@@ -55,8 +58,7 @@ static void record_boxes(const mask_rcnn *model, infer_graph *pass, const detect
     const roi_spec *roi = &model->spec.roi;
     tape_scope(pass->t, "roi_heads.box_pooler");
     proposal_rois_result list = proposal_rois(pass->t, proposals->proposals, proposals->counts);
-    tensor *pooled = forward_pool(pass->t, roi, &roi->box_pooler, levels, list.rois), *logits, *deltas;
-    box_head_apply(&model->box, &pass->g, pooled, &logits, &deltas);
+    forward_boxes boxes = forward_box_head(model, &pass->g, levels, list.rois);
     tape_scope(pass->t, "roi_heads.detections");
     select_detections_params p = {.score_threshold = spec->score_threshold,
                                   .nms_threshold = spec->nms_threshold,
@@ -64,7 +66,7 @@ static void record_boxes(const mask_rcnn *model, infer_graph *pass, const detect
                                   .min_box_size = spec->min_box_size};
     memcpy(p.box_weights, roi->box_weights, sizeof p.box_weights);
     select_detections_result found =
-        select_detections(pass->t, (tensor *[]){logits, deltas, list.rois, pass->info}, &p);
+        select_detections(pass->t, (tensor *[]){boxes.scores, boxes.deltas, list.rois, pass->info}, &p);
     pass->boxes = found.boxes;
     pass->rois = found.det_rois;
     pass->scores = found.scores;
@@ -90,10 +92,8 @@ static void take_given_boxes(infer_graph *pass, const infer_inputs *in, int64_t 
 }
 
 static void record_masks(const mask_rcnn *model, infer_graph *pass, tensor *const levels[FPN_LEVELS]) {
-    const roi_spec *roi = &model->spec.roi;
-    tape_scope(pass->t, "roi_heads.mask_pooler");
-    tensor *pooled = forward_pool(pass->t, roi, &roi->mask_pooler, levels, pass->rois);
-    tensor *logits = mask_head_apply(&model->mask, &pass->g, pooled, pass->labels);
+    tensor *features = forward_mask_features(model, &pass->g, levels, pass->rois),
+           *logits = mask_head_apply(&model->mask, &pass->g, features, pass->labels);
     tape_scope(pass->t, "roi_heads.mask_probabilities");
     pass->probs = sigmoid(pass->t, logits);
     tape_keep(pass->t, pass->probs);

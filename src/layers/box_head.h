@@ -1,9 +1,8 @@
-/* Box head: two fully connected layers with ReLU over the pooled RoI, then class logits (row 0 is the background) and
- * four box deltas per class. Names are torchvision's under `roi_heads.`. */
+/* Box head: two fully connected layers with ReLU over the pooled RoI, then the box predictor. Names are torchvision's under `roi_heads.`. */
 #ifndef LAYERS_BOX_HEAD_H
 #define LAYERS_BOX_HEAD_H
 
-#include "layers/linear_layer.h"
+#include "layers/box_predictor.h"
 
 typedef struct box_head_spec {
     int64_t channels; /* of the pooled map */
@@ -14,7 +13,8 @@ typedef struct box_head_spec {
 } box_head_spec;
 
 typedef struct box_head {
-    linear_layer fc6, fc7, scores, deltas;
+    linear_layer fc6, fc7;
+    box_predictor predictor;
 } box_head;
 
 void box_head_init(box_head *head, param_store *store, const box_head_spec *spec);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 void mask_head_init(mask_head *head, param_store *store, const mask_head_spec *spec) {
-    CHECK(spec->n_convs >= 1 && spec->n_convs <= MASK_HEAD_MAX_CONVS, "%d mask convolutions", spec->n_convs);
+    CHECK(spec->n_convs >= 0 && spec->n_convs <= MASK_HEAD_MAX_CONVS, "%d mask convolutions", spec->n_convs);
     head->n_convs = spec->n_convs;
     int64_t in = spec->channels, dim = spec->conv_dim;
     for (int i = 0; i < spec->n_convs; i++) {
@@ -27,13 +27,13 @@ void mask_head_init(mask_head *head, param_store *store, const mask_head_spec *s
         in = dim;
     }
     /* PyTorch counts the fan-out of a transposed convolution over its first axis, the inputs. */
-    weight_init init = init_msra(dim, 4);
+    weight_init init = init_msra(in, 4);
     head->upsample_weight =
         param_store_add(store, &(param_spec){.name = "roi_heads.mask_predictor.conv5_mask.weight",
                                              .kind = PARAM_WEIGHT,
                                              .layout = LAYOUT_DECONV,
                                              .rank = 4,
-                                             .shape = {dim, 2, 2, dim},
+                                             .shape = {in, 2, 2, dim},
                                              .trainable = true,
                                              .init = init.kind,
                                              .init_value = init.value});

@@ -1,6 +1,7 @@
 #include "model/forward.h"
 
 #include "image_pack/image_pack.h"
+#include "roi_align/roi_align.h"
 #include "roi_align_fpn/roi_align_fpn.h"
 
 #include <string.h>
@@ -58,12 +59,43 @@ rpn_proposals_result forward_proposals(const mask_rcnn *model, tape *t, const fo
     return rpn_proposals(t, inputs, &p);
 }
 
-tensor *forward_pool(tape *t, const roi_spec *spec, const pooler_spec *pooler,
-                     tensor *const levels[FPN_LEVELS], tensor *rois) {
+/* rois [R,5] -> [R,P,P,C]. */
+static tensor *pool(const mask_rcnn *model, tape *t, const pooler_spec *pooler,
+                    tensor *const levels[FPN_LEVELS], tensor *rois) {
+    if (model->spec.maps == MAPS_C4) {
+        roi_align_params p = {.output_size = pooler->resolution,
+                              .spatial_scale = 1.0 / model->spec.rpn.anchors.strides[0],
+                              .sampling_ratio = pooler->sampling_ratio,
+                              .aligned = pooler->aligned};
+        return roi_align(t, levels[0], rois, &p);
+    }
     roi_align_fpn_params p = {.output_size = pooler->resolution,
                               .sampling_ratio = pooler->sampling_ratio,
                               .aligned = pooler->aligned,
-                              .level_eps = spec->level_eps};
+                              .level_eps = model->spec.roi.level_eps};
     tensor *inputs[] = {levels[0], levels[1], levels[2], levels[3], rois};
     return roi_align_fpn(t, inputs, &p);
+}
+
+forward_boxes forward_box_head(const mask_rcnn *model, graph *g, tensor *const levels[FPN_LEVELS],
+                               tensor *rois) {
+    forward_boxes boxes = {0};
+    tape_scope(g->tape, "roi_heads.box_pooler");
+    tensor *pooled = pool(model, g->tape, &model->spec.roi.box_pooler, levels, rois);
+    if (model->spec.maps == MAPS_C4) {
+        boxes.features = res5_head_features(&model->res5, g, pooled);
+        res5_head_predict(&model->res5, g, boxes.features, &boxes.scores, &boxes.deltas);
+    } else {
+        box_head_apply(&model->box, g, pooled, &boxes.scores, &boxes.deltas);
+    }
+    return boxes;
+}
+
+tensor *forward_mask_features(const mask_rcnn *model, graph *g, tensor *const levels[FPN_LEVELS],
+                              tensor *rois) {
+    const roi_spec *roi = &model->spec.roi;
+    bool c4 = model->spec.maps == MAPS_C4;
+    tape_scope(g->tape, "roi_heads.mask_pooler");
+    tensor *pooled = pool(model, g->tape, c4 ? &roi->box_pooler : &roi->mask_pooler, levels, rois);
+    return c4 ? res5_head_features(&model->res5, g, pooled) : pooled;
 }

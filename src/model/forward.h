@@ -1,4 +1,4 @@
-/* What the graphs of training and of inference record alike: the image, the pyramid, the RPN, its proposals, the pooled
+/* What the graphs of training and of inference record alike: the image, its maps, the RPN, its proposals, the heads over
  * regions. Every function appends to the tape it is given. */
 #ifndef MODEL_FORWARD_H
 #define MODEL_FORWARD_H
@@ -23,8 +23,17 @@ forward_rpn forward_rpn_heads(const mask_rcnn *model, graph *g, tensor *const le
 rpn_proposals_result forward_proposals(const mask_rcnn *model, tape *t, const forward_rpn *rpn, tensor *info,
                                        const tensor *images, bool testing);
 
-/* rois [R,5] -> [R,P,P,C]. */
-tensor *forward_pool(tape *t, const roi_spec *spec, const pooler_spec *pooler,
-                     tensor *const levels[FPN_LEVELS], tensor *rois);
+typedef struct forward_boxes {
+    tensor *scores, *deltas; /* [R,K+1], [R,4(K+1)] */
+    tensor *features; /* MAPS_C4: res5 of the regions [R,Q,Q,C], which their masks are read from; else NULL */
+} forward_boxes;
+
+/* Pools rois [R,5] and predicts. */
+forward_boxes forward_box_head(const mask_rcnn *model, graph *g, tensor *const levels[FPN_LEVELS],
+                               tensor *rois);
+
+/* rois [R,5] -> what the mask head reads [R,Q,Q,C]: pooled, with MAPS_C4 through res5. */
+tensor *forward_mask_features(const mask_rcnn *model, graph *g, tensor *const levels[FPN_LEVELS],
+                              tensor *rois);
 
 #endif

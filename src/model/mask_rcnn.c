@@ -39,6 +39,12 @@ int mask_rcnn_first_loss(const mask_rcnn_spec *spec) {
     return spec->rpn_only ? LOSS_RPN_CLS : 0;
 }
 
+int mask_rcnn_mask_side(const mask_rcnn_spec *spec) {
+    const roi_spec *roi = &spec->roi;
+    /* The mask head doubles the side of what it reads: pooled regions, or res5 of them. */
+    return 2 * (spec->maps == MAPS_FPN ? roi->mask_pooler.resolution : (roi->box_pooler.resolution + 1) / 2);
+}
+
 int64_t mask_rcnn_map_channels(const mask_rcnn_spec *spec) {
     return spec->maps == MAPS_FPN ? spec->fpn_channels : (int64_t)spec->backbone.res2_channels << 2;
 }
@@ -49,18 +55,27 @@ static void init_fpn(mask_rcnn *model) {
     fpn_init(&model->neck, &model->params, &neck);
 }
 
-/* Two fully connected layers over each region, and a tower of convolutions. */
-static void init_fpn_heads(mask_rcnn *model) {
+/* Two fully connected layers over each region, or res5. */
+static void init_box_head(mask_rcnn *model) {
     const mask_rcnn_spec *spec = &model->spec;
-    const roi_spec *roi = &spec->roi;
+    if (spec->maps == MAPS_C4) {
+        res5_head_init(&model->res5, &model->params, &spec->backbone, spec->roi.classes,
+                       spec->torchvision_init);
+        return;
+    }
     box_head_spec box = {.channels = spec->fpn_channels,
-                         .resolution = roi->box_pooler.resolution,
-                         .fc_dim = roi->fc_dim,
-                         .classes = roi->classes,
+                         .resolution = spec->roi.box_pooler.resolution,
+                         .fc_dim = spec->roi.fc_dim,
+                         .classes = spec->roi.classes,
                          .pytorch_init = spec->torchvision_init};
     box_head_init(&model->box, &model->params, &box);
-    if (!spec->mask_on) return;
-    mask_head_spec mask = {.channels = spec->fpn_channels,
+}
+
+static void init_mask_head(mask_rcnn *model) {
+    const mask_rcnn_spec *spec = &model->spec;
+    const roi_spec *roi = &spec->roi;
+    mask_head_spec mask = {.channels =
+                               spec->maps == MAPS_FPN ? spec->fpn_channels : model->res5.res5.channels,
                            .n_convs = roi->mask_convs,
                            .conv_dim = roi->mask_dim,
                            .norm = roi->mask_norm,
@@ -78,7 +93,9 @@ status mask_rcnn_init(mask_rcnn *model, const mask_rcnn_spec *spec) {
     rpn_head_init(&model->rpn, &model->params, mask_rcnn_map_channels(spec),
                   spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0],
                   spec->rpn.batch_size_per_image);
-    if (!spec->rpn_only) init_fpn_heads(model);
+    if (spec->rpn_only) return STATUS_OK;
+    init_box_head(model);
+    if (spec->mask_on) init_mask_head(model);
     return STATUS_OK;
 }
 

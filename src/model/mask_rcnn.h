@@ -11,6 +11,7 @@
 #include "layers/fpn.h"
 #include "layers/mask_head.h"
 #include "layers/rpn_head.h"
+#include "model/res5_head.h"
 #include "model/resnet.h"
 
 struct comm;
@@ -57,7 +58,7 @@ typedef struct roi_spec {
     double positive_fraction;
     bool append_gt;
     double level_eps;
-    pooler_spec box_pooler, mask_pooler;
+    pooler_spec box_pooler, mask_pooler; /* mask_pooler: without effect with MAPS_C4 */
     double box_weights[4];
     double smooth_l1_beta, box_loss_weight;
     int64_t fc_dim;
@@ -95,7 +96,8 @@ typedef struct mask_rcnn {
     resnet backbone;
     fpn neck;
     rpn_head rpn;
-    box_head box;
+    box_head box;   /* with MAPS_FPN */
+    res5_head res5; /* with MAPS_C4 */
     mask_head mask;
     param_store params;
 } mask_rcnn;
@@ -109,6 +111,8 @@ void mask_rcnn_release(mask_rcnn *model);
 int mask_rcnn_labels(const mask_rcnn_spec *spec);
 /* The first of the losses that a model may have: an RPN alone has the last two. */
 int mask_rcnn_first_loss(const mask_rcnn_spec *spec);
+/* Side of the predicted masks. */
+int mask_rcnn_mask_side(const mask_rcnn_spec *spec);
 /* Channels of the maps that the RPN reads. */
 int64_t mask_rcnn_map_channels(const mask_rcnn_spec *spec);
 

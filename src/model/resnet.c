@@ -61,8 +61,7 @@ static const int *blocks_of(int depth) {
     CHECK(false, "ResNet of depth %d", depth);
 }
 
-/* Stage 0 is res2. */
-static void stage_init(resnet_stage *stage, param_store *store, const resnet_spec *spec, int number,
+void resnet_stage_init(resnet_stage *stage, param_store *store, const resnet_spec *spec, int number,
                        bool frozen) {
     int64_t out = (int64_t)spec->res2_channels << number,
             in = number > 0 ? out / 2 : (int64_t)spec->stem_channels;
@@ -92,7 +91,7 @@ void resnet_init(resnet *net, param_store *store, const resnet_spec *spec) {
     conv_layer_init(&net->stem, store, &stem);
     net->n_stages = spec->ends_with_res4 ? RESNET_STAGES - 1 : RESNET_STAGES;
     for (int i = 0; i < net->n_stages; i++)
-        stage_init(&net->stages[i], store, spec, i, spec->freeze_at >= i + 2);
+        resnet_stage_init(&net->stages[i], store, spec, i, spec->freeze_at >= i + 2);
 }
 
 static tensor *block_apply(const resnet_block *block, graph *g, tensor *x) {
@@ -102,7 +101,7 @@ static tensor *block_apply(const resnet_block *block, graph *g, tensor *x) {
     return conv_layer_apply(&block->convs[block->n_convs - 1], g, y, shortcut);
 }
 
-static tensor *stage_apply(const resnet_stage *stage, graph *g, tensor *x) {
+tensor *resnet_stage_apply(const resnet_stage *stage, graph *g, tensor *x) {
     for (int i = 0; i < stage->n_blocks; i++) x = block_apply(&stage->blocks[i], g, x);
     return x;
 }
@@ -112,5 +111,5 @@ void resnet_apply(const resnet *net, graph *g, tensor *images, tensor *features[
     tape_scope(g->tape, "backbone.body.maxpool");
     x = max_pool2d(g->tape, x, &(max_pool2d_params){.kernel = 3, .stride = 2, .pad = 1});
     for (int i = 0; i < RESNET_STAGES; i++)
-        features[i] = i < net->n_stages ? x = stage_apply(&net->stages[i], g, x) : NULL;
+        features[i] = i < net->n_stages ? x = resnet_stage_apply(&net->stages[i], g, x) : NULL;
 }

@@ -40,6 +40,11 @@ typedef struct resnet {
 /* Channel counts of every norm follow from the spec; NORM_GROUP groups must divide them (the caller checks). */
 void resnet_init(resnet *net, param_store *store, const resnet_spec *spec);
 
+/* A stage by itself, 0 for res2 to 3 for res5, of the spec's widths, whatever its ends_with_res4 and freeze_at say. */
+void resnet_stage_init(resnet_stage *stage, param_store *store, const resnet_spec *spec, int number,
+                       bool frozen);
+tensor *resnet_stage_apply(const resnet_stage *stage, graph *g, tensor *x);
+
 /* images [N,H,W,3] -> features[i] = C(i+2) [N, H/4.., W/4.., channels]; NULL for a stage that is not there. */
 void resnet_apply(const resnet *net, graph *g, tensor *images, tensor *features[RESNET_STAGES]);
 

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "data/gt_masks.h"
 #include "device/device.h"
+#include "foreground_rows/foreground_rows.h"
 #include "gather_levels/gather_levels.h"
 #include "image_pack/image_pack.h"
 #include "mask_targets/mask_targets.h"
@@ -112,27 +113,35 @@ static void rpn_losses(const mask_rcnn *model, train_graph *step, const forward_
         &(smooth_l1_params){.beta = spec->smooth_l1_beta, .normalizer = wanted / spec->box_loss_weight});
 }
 
-static void box_losses(const mask_rcnn *model, train_graph *step, const roi_targets_result *targets,
-                       tensor *const *counts) {
+/* Returns what C4's masks are read from. */
+static tensor *box_losses(const mask_rcnn *model, train_graph *step, const roi_targets_result *targets,
+                          tensor *const *counts) {
     const roi_spec *spec = &model->spec.roi;
-    tape_scope(step->t, "roi_heads.box_pooler");
-    tensor *pooled = forward_pool(step->t, spec, &spec->box_pooler, step->levels, targets->rois), *scores,
-           *deltas;
-    box_head_apply(&model->box, &step->g, pooled, &scores, &deltas);
+    forward_boxes boxes = forward_box_head(model, &step->g, step->levels, targets->rois);
     tape_scope(step->t, "roi_heads.loss_cls");
-    step->losses[LOSS_CLS] = softmax_cross_entropy(step->t, scores, targets->labels, counts[COUNT_ROIS],
+    step->losses[LOSS_CLS] = softmax_cross_entropy(step->t, boxes.scores, targets->labels, counts[COUNT_ROIS],
                                                    &(softmax_cross_entropy_params){.normalizer = 1.0});
     tape_scope(step->t, "roi_heads.loss_box_reg");
-    tensor *own = select_class(step->t, deltas, targets->labels, &(select_class_params){.size = 4});
+    tensor *own = select_class(step->t, boxes.deltas, targets->labels, &(select_class_params){.size = 4});
     step->losses[LOSS_BOX_REG] = smooth_l1(
         step->t, (tensor *[]){own, targets->box_targets, targets->box_weights, counts[COUNT_ROIS]},
         &(smooth_l1_params){.beta = spec->smooth_l1_beta, .normalizer = 1.0 / spec->box_loss_weight});
+    return boxes.features;
+}
+
+/* Objects are among the regions of the box head: C4 has their res5 already. */
+static tensor *mask_features(const mask_rcnn *model, train_graph *step, const roi_targets_result *targets,
+                             tensor *box_features) {
+    if (model->spec.maps == MAPS_FPN)
+        return forward_mask_features(model, &step->g, step->levels, targets->mask_rois);
+    tape_scope(step->t, "roi_heads.mask_rows");
+    return foreground_rows(step->t, box_features, targets->labels, targets->mask_labels);
 }
 
 static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targets_result *targets,
-                      const step_tensors *in, tensor *const *counts) {
+                      const step_tensors *in, tensor *box_features, tensor *const *counts) {
     const roi_spec *spec = &model->spec.roi;
-    int side = 2 * spec->mask_pooler.resolution;
+    int side = mask_rcnn_mask_side(&model->spec);
     tape_scope(step->t, "roi_heads.mask_targets");
     mask_targets_params p = {.resolution = side,
                              .soft = spec->soft_mask_targets,
@@ -142,9 +151,8 @@ static void mask_loss(const mask_rcnn *model, train_graph *step, const roi_targe
     tensor *wanted = mask_targets(
         step->t, (tensor *[]){targets->mask_rois, targets->mask_gt, in->gt_masks, in->mask_blob, in->info},
         &p);
-    tape_scope(step->t, "roi_heads.mask_pooler");
-    tensor *pooled = forward_pool(step->t, spec, &spec->mask_pooler, step->levels, targets->mask_rois),
-           *logits = mask_head_apply(&model->mask, &step->g, pooled, targets->mask_labels);
+    tensor *features = mask_features(model, step, targets, box_features),
+           *logits = mask_head_apply(&model->mask, &step->g, features, targets->mask_labels);
     tape_scope(step->t, "roi_heads.loss_mask");
     step->losses[LOSS_MASK] =
         sigmoid_bce(step->t, (tensor *[]){logits, wanted, NULL, counts[COUNT_ROIS_FG]},
@@ -174,8 +182,10 @@ static void record(mask_rcnn *model, train_graph *step, const step_inputs *input
     /* In the order in which backward should meet them last: the heads' gradients are ready, and on their way to the
      * other ranks, while the backbone still computes. */
     rpn_losses(model, step, &rpn, &anchors, global, global_images);
-    if (!model->spec.rpn_only) box_losses(model, step, &rois, global);
-    if (model->spec.mask_on) mask_loss(model, step, &rois, &in, global);
+    if (!model->spec.rpn_only) {
+        tensor *features = box_losses(model, step, &rois, global);
+        if (model->spec.mask_on) mask_loss(model, step, &rois, &in, features, global);
+    }
     tape_set_loss_scale(step->t, inputs->loss_scale);
     for (int i = 0; i < LOSS_COUNT; i++) {
         if (!step->losses[i]) continue;
@@ -203,20 +213,21 @@ status train_graph_check(const mask_rcnn_spec *spec, const step_shape *shape) {
     const roi_spec *roi = &spec->roi;
     double images = shape->images, pixels = images * (double)shape->height * (double)shape->width;
     double widest = fmax(fmax(3, spec->backbone.stem_channels / 4.0),
-                         fmax(spec->backbone.res2_channels / 16.0, (double)spec->fpn_channels / 16));
+                         fmax(spec->backbone.res2_channels / 16.0,
+                              spec->maps == MAPS_FPN ? (double)spec->fpn_channels / 16 : 0));
+    double stride = spec->maps == MAPS_FPN ? 4 : 16; /* of the first map */
     double per_place = spec->rpn.anchors.n_sizes[0] * spec->rpn.anchors.n_ratios[0];
     double candidates = spec->rpn.post_nms_topk[0] + shape->gt_capacity;
     double rois = images * at_most(roi->batch_size_per_image, candidates);
     double masks = images * at_most(roi->batch_size_per_image * roi->positive_fraction, candidates);
     double pooled = (double)roi->box_pooler.resolution * roi->box_pooler.resolution;
-    double side = 2.0 * roi->mask_pooler.resolution;
-    double per_roi =
-        fmax(fmax(pooled * (double)spec->fpn_channels, (double)roi->fc_dim), 4.0 * (roi->classes + 1));
-    double per_mask =
-        side * side * fmax(fmax((double)spec->fpn_channels, (double)roi->mask_dim), roi->classes + 1);
+    double side = mask_rcnn_mask_side(spec), channels = (double)mask_rcnn_map_channels(spec);
+    double per_roi = fmax(fmax(pooled * channels, (double)roi->fc_dim), 4.0 * (roi->classes + 1));
+    double per_mask = side * side * fmax(fmax(channels, (double)roi->mask_dim), roi->classes + 1);
+    if (spec->rpn_only) rois = masks = 0;
     RETURN_IF_ERROR(check_size("maps", pixels * widest, most, "INPUT.MIN_SIZE_TRAIN, INPUT.MAX_SIZE_TRAIN"));
-    RETURN_IF_ERROR(check_size("anchors", pixels / 16 * per_place * 4 / 3 + images * 64, countable,
-                               "INPUT.MIN_SIZE_TRAIN, INPUT.MAX_SIZE_TRAIN"));
+    RETURN_IF_ERROR(check_size("anchors", pixels / (stride * stride) * per_place * 4 / 3 + images * 64,
+                               countable, "INPUT.MIN_SIZE_TRAIN, INPUT.MAX_SIZE_TRAIN"));
     RETURN_IF_ERROR(check_size("proposals", images * candidates, countable, "MODEL.RPN.POST_NMS_TOPK_TRAIN"));
     RETURN_IF_ERROR(check_size("pooled RoIs", rois * per_roi, most, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE"));
     return check_size("masks", spec->mask_on ? masks * per_mask : 0, most,

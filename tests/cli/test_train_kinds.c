@@ -1,4 +1,4 @@
-/* Models other than Mask R-CNN with FPN: an RPN alone on an FPN or on C4. They train, are scored by their kind of number, go on
+/* Models other than Mask R-CNN with FPN: Mask R-CNN on C4, and an RPN alone on an FPN or on C4. They train, are scored by their kind of number, go on
  * from checkpoints and from weights of each other; combinations that are not there are refused. */
 #include "cli/train_sandbox.h"
 
@@ -17,17 +17,23 @@
 #define ON_C4                                                                                                \
     "~MODEL.BACKBONE.NAME~build_resnet_backbone~MODEL.RESNETS.OUT_FEATURES~[res4]~MODEL.RPN.IN_FEATURES~"    \
     "[res4]~MODEL.ANCHOR_GENERATOR.SIZES~[[8, 16, 32, 64, 128]]~MODEL.RPN.PRE_NMS_TOPK_TRAIN~200"
+#define C4_HEADS                                                                                             \
+    ON_C4                                                                                                    \
+    "~MODEL.ROI_HEADS.NAME~Res5ROIHeads~MODEL.ROI_HEADS.IN_FEATURES~[res4]~MODEL.ROI_BOX_HEAD.NAME~~"        \
+    "MODEL.ROI_BOX_HEAD.NUM_FC~0~MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION~6~MODEL.ROI_MASK_HEAD.NUM_CONV~0"
 #define RPN_ALONE "~MODEL.META_ARCHITECTURE~ProposalNetwork~MODEL.MASK_ON~False"
 #define TEST_ON "~DATASETS.TEST~val.json:val~INPUT.MIN_SIZE_TEST~64~TEST.PICTURES~2"
 
 /* `more` chooses the kind. */
 typedef struct kind {
     const char *name, *more, *losses[5];
+    bool alone; /* proposals are scored */
 } kind;
 
 static const kind kinds[] = {
-    {"rpn_fpn", RPN_ALONE, {"loss_rpn_cls", "loss_rpn_loc"}},
-    {"rpn_c4", RPN_ALONE ON_C4, {"loss_rpn_cls", "loss_rpn_loc"}},
+    {"rpn_fpn", RPN_ALONE, {"loss_rpn_cls", "loss_rpn_loc"}, true},
+    {"rpn_c4", RPN_ALONE ON_C4, {"loss_rpn_cls", "loss_rpn_loc"}, true},
+    {"mask_c4", C4_HEADS, {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}, false},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -70,15 +76,17 @@ static void every_kind_learns_and_is_scored(void **state) {
         if (!(after < 0.8 * before)) fail_msg("%s: the loss went from %g to %g", k->name, before, after);
         for (int i = 0; i < 5 && k->losses[i]; i++) assert_true(mean_of(k->name, k->losses[i], 0, 4) > 0);
         snprintf(name, sizeof name, "%s/evaluations.json", k->name);
-        expect_text(name, "\"box_proposals\": {\"AR@100\": ", true);
-        expect_text(name, "\"bbox\": ", false);
+        expect_text(name, "\"box_proposals\": {\"AR@100\": ", k->alone);
+        expect_text(name, "\"segm\": {\"AP\": ", !k->alone);
         snprintf(name, sizeof name, "%s/metrics.json", k->name);
-        expect_text(name, "loss_cls", false);
-        assert_true(HAS_LINE(sandbox_run.out, "copypaste: AR@100,ARs@100,ARm@100,ARl@100,AR@1000,"));
-        assert_true(HAS_LINE(sandbox_run.out, "best box_proposals/AR@1000 so far"));
+        expect_text(name, "loss_cls", !k->alone);
+        assert_true(HAS_LINE(sandbox_run.out, k->alone ? "copypaste: AR@100,ARs@100,ARm@100,ARl@100,AR@1000,"
+                                                       : "copypaste: Task: segm"));
+        assert_true(HAS_LINE(sandbox_run.out,
+                             k->alone ? "best box_proposals/AR@1000 so far" : "best segm/AP so far"));
         assert_int_equal(access(sandbox_path("%s/model_best.safetensors", k->name), F_OK), 0);
         snprintf(name, sizeof name, "%s/report.html", k->name);
-        expect_text(name, "AR@1000", true);
+        expect_text(name, k->alone ? "AR@1000" : "segm", true);
     }
 }
 

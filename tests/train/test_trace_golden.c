@@ -253,6 +253,17 @@ static void detectron2s_noaug_1x_recipe(void **state) {
     run_case("detectron2_noaug_1x");
 }
 
+static void detectron2s_c4_recipe(void **state) {
+    (void)state;
+    run_case("detectron2_c4");
+}
+
+static void detectron2s_rpns_alone(void **state) {
+    (void)state;
+    run_case("detectron2_rpn_c4");
+    run_case("detectron2_rpn_fpn");
+}
+
 /* The comparison itself must see what is wrong. */
 static void wrong_values_are_seen(void **state) {
     (void)state;
@@ -281,6 +292,8 @@ int main(void) {
         cmocka_unit_test(batch_norms_that_learn),
         cmocka_unit_test(detectron2s_1x_recipe),
         cmocka_unit_test(detectron2s_noaug_1x_recipe),
+        cmocka_unit_test(detectron2s_c4_recipe),
+        cmocka_unit_test(detectron2s_rpns_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
