@@ -272,7 +272,8 @@ status step_queue_run(step_queue *q, int64_t iteration, bool *is_mine_alone) {
     /* The pace of a GPU that is behind is that of the iterations. */
     if (q->queued - q->taken > q->behind) wait_for(q, q->ring[q->taken % (MOST_BEHIND + 1)].copied);
     tell_stages(q, r);
-    r->seconds = clock_seconds() - q->clock[STEP_DATA];
+    r->start = q->clock[STEP_DATA];
+    r->seconds = clock_seconds() - r->start;
     return STATUS_OK;
 }
 
@@ -318,16 +319,20 @@ void step_queue_take_runs(step_queue *q, const step_report *report, tape_run_hoo
 typedef struct step_sum {
     op_table *table;
     double seconds;
+    tape_run_hook hook;
+    void *context;
 } step_sum;
 
 static void add_run(void *context, const tape_run *run) {
     step_sum *sum = context;
     sum->seconds += run->seconds;
     op_table_add_run(sum->table, run);
+    if (sum->hook) sum->hook(sum->context, run);
 }
 
-void step_queue_tabulate(step_queue *q, const step_report *report, op_table *table) {
-    step_sum sum = {.table = table};
+void step_queue_tabulate(step_queue *q, const step_report *report, op_table *table, tape_run_hook hook,
+                         void *context) {
+    step_sum sum = {.table = table, .hook = hook, .context = context};
     step_queue_take_runs(q, report, add_run, &sum);
     op_table_add(table, "data wait", report->stages[STEP_DATA]);
     op_table_add(table, "batch copy", report->stages[STEP_COPY]);

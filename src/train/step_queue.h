@@ -51,6 +51,7 @@ typedef struct step_report {
     double losses[LOSS_COUNT], total; /* of all ranks */
     double lr;
     gradient_report gradients;
+    double start;                       /* as clock_seconds has it */
     double seconds, wait, slowest_wait; /* of the iteration; for data: this rank's and the slowest one's */
     int64_t skipped_images;             /* by all ranks since this process began */
     const int64_t *image_ids;           /* [images] of this rank; until the next step_queue_run */
@@ -80,8 +81,9 @@ void step_queue_measure(step_queue *q);
 void step_queue_take_runs(step_queue *q, const step_report *report, tape_run_hook hook, void *context);
 
 /* The same into a table, as a step, with a row for each stage that has no ops and one for the time between ops, so that all rows
- * together are the step. */
-void step_queue_tabulate(step_queue *q, const step_report *report, op_table *table);
+ * together are the step. `hook` may be NULL. */
+void step_queue_tabulate(step_queue *q, const step_report *report, op_table *table, tape_run_hook hook,
+                         void *context);
 
 /* When the sums of its gradients ran, in the order they began. */
 typedef void (*step_sum_hook)(void *context, const grad_bucket_span *span);

@@ -363,7 +363,7 @@ static status take_reports(trainer *t, bool all) {
                      ": gradients overflow at loss scale %g: not updated, the scale is halved",
                      r.iteration, r.gradients.loss_scale);
         log_step(t, &r);
-        if (t->times) step_queue_tabulate(t->job.steps, &r, t->times);
+        if (t->times) step_queue_tabulate(t->job.steps, &r, t->times, NULL, NULL);
     }
     return STATUS_OK;
 }

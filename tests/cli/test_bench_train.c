@@ -12,9 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <yajl/yajl_tree.h>
 
-#include "base/file_util.h"
+#include "json_tree.h"
 #include "run_program.h"
 
 #define CONFIG TEST_SOURCE_DIR "/configs/quickstart.yaml"
@@ -44,44 +43,20 @@ static int count_files(const char *name) {
 
 /* Runs it with `--json f.json`, which must end well and leave only that. */
 static yajl_val bench(const char *before, const char *line) {
-    char words[2048], path[64], *text;
-    size_t size;
+    char words[2048], path[64];
     snprintf(words, sizeof words, "--json~f.json~--config~" CONFIG "~%s" SMALL, line);
     if (run(before, words) != 0) fail_msg("exit code %d: %s", result.code, result.err);
     assert_int_equal(count_files("tmp"), 0);
     assert_int_equal(count_files(""), 3); /* tmp, data, f.json */
     snprintf(path, sizeof path, "%s/f.json", folder);
-    assert_int_equal(read_file(&text, &size, path, 1 << 20), STATUS_OK);
-    yajl_val tree = yajl_tree_parse(text, NULL, 0);
-    assert_non_null(tree);
-    free(text);
-    return tree;
-}
-
-static yajl_val find(yajl_val tree, const char *key) {
-    yajl_val value = yajl_tree_get(tree, (const char *[]){key, NULL}, yajl_t_any);
-    if (!value) fail_msg("no %s", key);
-    return value;
-}
-
-static double number(yajl_val tree, const char *key) {
-    yajl_val value = find(tree, key);
-    if (!YAJL_IS_NUMBER(value) || !isfinite(YAJL_GET_DOUBLE(value))) fail_msg("%s is no number", key);
-    return YAJL_GET_DOUBLE(value);
-}
-
-static double positive(yajl_val tree, const char *key) {
-    double value = number(tree, key);
-    if (!(value > 0)) fail_msg("%s is %g", key, value);
-    return value;
+    return json_tree_read(path);
 }
 
 static void expect_list(yajl_val tree, const char *key, const int *values, int count) {
-    yajl_val list = find(tree, key);
-    assert_true(YAJL_IS_ARRAY(list));
-    assert_int_equal(YAJL_GET_ARRAY(list)->len, count);
-    for (int i = 0; i < count; i++)
-        assert_int_equal(YAJL_GET_INTEGER(YAJL_GET_ARRAY(list)->values[i]), values[i]);
+    int length;
+    yajl_val *list = json_tree_list(tree, key, &length);
+    assert_int_equal(length, count);
+    for (int i = 0; i < count; i++) assert_int_equal(YAJL_GET_INTEGER(list[i]), values[i]);
 }
 
 static double sum_of(yajl_val object) {
@@ -101,16 +76,17 @@ static void expect_near(const char *what, double actual, double expected) {
 
 static void expect_sums(yajl_val tree, int images) {
     static const char *const stages[] = {"data", "copy", "forward", "backward", "allreduce", "optimizer"};
-    double step = positive(tree, "step_ms");
-    yajl_val all = find(tree, "stages_ms");
-    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) assert_true(number(all, stages[i]) >= 0);
+    double step = json_tree_positive(tree, "step_ms");
+    yajl_val all = json_tree_find(tree, "stages_ms");
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+        assert_true(json_tree_number(all, stages[i]) >= 0);
     expect_near("the stages", sum_of(all), step);
-    expect_near("forward", sum_of(find(tree, "forward_ms")), number(all, "forward"));
-    expect_near("backward", sum_of(find(tree, "backward_ms")), number(all, "backward"));
-    expect_near("images per second", positive(tree, "img_per_s"), 1e3 * images / step);
-    positive(find(tree, "forward_ms"), "roi_mask");
-    positive(find(tree, "backward_ms"), "roi_mask");
-    positive(find(tree, "forward_ms"), "backbone");
+    expect_near("forward", sum_of(json_tree_find(tree, "forward_ms")), json_tree_number(all, "forward"));
+    expect_near("backward", sum_of(json_tree_find(tree, "backward_ms")), json_tree_number(all, "backward"));
+    expect_near("images per second", json_tree_positive(tree, "img_per_s"), 1e3 * images / step);
+    json_tree_positive(json_tree_find(tree, "forward_ms"), "roi_mask");
+    json_tree_positive(json_tree_find(tree, "backward_ms"), "roi_mask");
+    json_tree_positive(json_tree_find(tree, "forward_ms"), "backbone");
 }
 
 static void generated_pictures_are_trained_on(void **state) {
@@ -119,14 +95,14 @@ static void generated_pictures_are_trained_on(void **state) {
     expect_sums(tree, 4);
     expect_list(tree, "iterations", (int[]){1, 5}, 2);
     expect_list(tree, "batch_shape", (int[]){4, 64, 96, 3}, 4);
-    assert_true(number(tree, "ranks") == 1);
-    positive(tree, "peak_rss_mib");
-    assert_string_equal(YAJL_GET_STRING(find(tree, "device")), "cpu");
-    assert_string_equal(YAJL_GET_STRING(find(tree, "precision")), "fp32");
-    yajl_val counts = find(tree, "per_image");
-    assert_true(positive(counts, "objects") <= 4 && positive(counts, "positives") <= 16);
-    assert_true(positive(counts, "proposals") <= 200 && positive(counts, "rois") <= 64);
-    assert_string_equal(YAJL_GET_STRING(find(find(tree, "machine"), "device")), "cpu");
+    assert_true(json_tree_number(tree, "ranks") == 1);
+    json_tree_positive(tree, "peak_rss_mib");
+    assert_string_equal(json_tree_text(tree, "device"), "cpu");
+    assert_string_equal(json_tree_text(tree, "precision"), "fp32");
+    yajl_val counts = json_tree_find(tree, "per_image");
+    assert_true(json_tree_positive(counts, "objects") <= 4 && json_tree_positive(counts, "positives") <= 16);
+    assert_true(json_tree_positive(counts, "proposals") <= 200 && json_tree_positive(counts, "rois") <= 64);
+    assert_string_equal(json_tree_text(json_tree_find(tree, "machine"), "device"), "cpu");
     static const char *const words[] = {"iterations 1-5", "img/s", "backbone", "allreduce", "positives"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) assert_non_null(strstr(result.out, words[i]));
     yajl_tree_free(tree);
@@ -136,12 +112,14 @@ static void two_ranks_share_a_batch(void **state) {
     (void)state;
     yajl_val tree = bench(TWO_RANKS, "--synthetic~--warmup~1~--iters~4");
     expect_sums(tree, 4);
-    assert_true(number(tree, "ranks") == 2);
+    assert_true(json_tree_number(tree, "ranks") == 2);
     expect_list(tree, "batch_shape", (int[]){2, 64, 96, 3}, 4);
-    assert_int_equal(YAJL_GET_ARRAY(find(tree, "per_rank"))->len, 2);
-    positive(tree, "allreduce_total_ms");
-    positive(find(tree, "stages_ms"), "allreduce");
-    assert_string_equal(YAJL_GET_STRING(find(tree, "sums_over")), "mpi");
+    int ranks;
+    json_tree_list(tree, "per_rank", &ranks);
+    assert_int_equal(ranks, 2);
+    json_tree_positive(tree, "allreduce_total_ms");
+    json_tree_positive(json_tree_find(tree, "stages_ms"), "allreduce");
+    assert_string_equal(json_tree_text(tree, "sums_over"), "mpi");
     yajl_tree_free(tree);
 }
 
@@ -150,7 +128,7 @@ static void a_dataset_is_trained_on(void **state) {
     yajl_val tree = bench("", "--warmup~0~--iters~3~DATASETS.TRAIN~data/annotations.json:data/images");
     expect_sums(tree, 4);
     expect_list(tree, "iterations", (int[]){0, 3}, 2);
-    assert_true(YAJL_IS_FALSE(find(tree, "synthetic")));
+    assert_true(YAJL_IS_FALSE(json_tree_find(tree, "synthetic")));
     yajl_tree_free(tree);
 }
 
