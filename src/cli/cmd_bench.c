@@ -1,9 +1,9 @@
 /* maskrcnn bench: a group of commands, one for each part of the program that can be timed. */
 #include "cli/cli.h"
 
-extern const cli_command cmd_bench_loader, cmd_bench_op, cmd_bench_train;
+extern const cli_command cmd_bench_train, cmd_bench_predict, cmd_bench_loader, cmd_bench_op;
 
-static const cli_command *const members[] = {&cmd_bench_loader, &cmd_bench_op, &cmd_bench_train, NULL};
+static const cli_command *const members[] = {&cmd_bench_train, &cmd_bench_predict, &cmd_bench_loader, &cmd_bench_op, NULL};
 
 const cli_command cmd_bench = {
     .name = "bench",
