@@ -1,7 +1,7 @@
 #include "bench/allreduce_bench.h"
 
 #include "base/clock.h"
-#include "base/file_util.h"
+#include "bench/json_output.h"
 #include "bench/machine.h"
 #include "bench/median.h"
 #include "comm/comm.h"
@@ -46,11 +46,6 @@ static int32_t agree_repetitions(const bench *b, double seconds) {
     return repetitions;
 }
 
-static void write_number(json_writer *w, const char *key, double value) {
-    json_write_key(w, key);
-    json_write_f64(w, value);
-}
-
 static void tell_case(bench *b, const char *type, size_t bytes, double seconds) {
     char name[64];
     int ranks = comm_size(b->c);
@@ -60,12 +55,12 @@ static void tell_case(bench *b, const char *type, size_t bytes, double seconds) 
     snprintf(name, sizeof name, "%s_%zu", type, bytes);
     json_writer *w = &b->json;
     json_write_begin_object(w);
-    json_write_key(w, "name"), json_write_string(w, name);
-    json_write_key(w, "type"), json_write_string(w, type);
-    write_number(w, "bytes", (double)bytes);
-    write_number(w, "time_ms", 1e3 * seconds);
-    write_number(w, "algorithm_gb_per_s", algorithm);
-    write_number(w, "bus_gb_per_s", bus);
+    json_output_text(w, "name", name);
+    json_output_text(w, "type", type);
+    json_output_f64(w, "bytes", (double)bytes);
+    json_output_f64(w, "time_ms", 1e3 * seconds);
+    json_output_f64(w, "algorithm_gb_per_s", algorithm);
+    json_output_f64(w, "bus_gb_per_s", bus);
     json_write_end_object(w);
 }
 
@@ -90,9 +85,9 @@ static void begin(bench *b, const machine *m) {
     printf("\n%-6s %12s %12s %12s %12s\n", "type", "bytes", "ms", "GB/s", "bus GB/s");
     json_writer *w = &b->json;
     json_write_begin_object(w);
-    json_write_key(w, "backend"), json_write_string(w, comm_backend_name(b->c));
-    write_number(w, "ranks", comm_size(b->c));
-    json_write_key(w, "device"), json_write_string(w, m->device);
+    json_output_text(w, "backend", comm_backend_name(b->c));
+    json_output_f64(w, "ranks", comm_size(b->c));
+    json_output_text(w, "device", m->device);
     json_write_key(w, "cases");
     json_write_begin_array(w);
 }
@@ -101,11 +96,9 @@ static status end(bench *b, const machine *m) {
     json_writer *w = &b->json;
     json_write_end_array(w);
     machine_write_json(w, m);
-    write_number(w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
+    json_output_f64(w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
     json_write_end_object(w);
-    json_write_newline(w);
-    RETURN_IF_ERROR(json_write_finish(w));
-    return b->job->json ? write_file_atomic(b->job->json, w->text, w->size) : STATUS_OK;
+    return json_output_write(b->job->json, w);
 }
 
 static status allocate(bench *b) {
@@ -117,9 +110,10 @@ static status allocate(bench *b) {
 }
 
 static status run(bench *b) {
-    RETURN_IF_ERROR(comm_agree(b->c, allocate(b)));
     machine m;
     bool is_first = comm_rank(b->c) == 0;
+    status s = is_first ? json_output_check(b->job->json) : STATUS_OK;
+    RETURN_IF_ERROR(comm_agree(b->c, s == STATUS_OK ? allocate(b) : s));
     machine_describe(&m, b->job->dev);
     if (is_first) begin(b, &m);
     run_sizes(b, COMM_F32);

@@ -1,8 +1,8 @@
 #include "bench/loader_bench.h"
 
 #include "base/clock.h"
-#include "base/file_util.h"
 #include "base/thread_pool.h"
+#include "bench/json_output.h"
 #include "bench/machine.h"
 #include "bench/process_memory.h"
 #include "image_pack/image_pack.h"
@@ -146,11 +146,6 @@ static void make_rows(row rows[ROWS], const bench *b) {
     memcpy(rows, all, sizeof all);
 }
 
-static void write_number(json_writer *w, const char *key, double value) {
-    json_write_key(w, key);
-    json_write_f64(w, value);
-}
-
 static double mib(size_t bytes) {
     return (double)bytes / (1 << 20);
 }
@@ -160,11 +155,11 @@ static void tell_process(json_writer *w, const char *role, pid_t pid) {
     process_memory m = process_memory_of(pid);
     printf("%-10s %8ld %9.1f %9.1f %9.1f\n", role, (long)pid, mib(m.rss), mib(m.private_bytes), mib(m.share));
     json_write_begin_object(w);
-    json_write_key(w, "role"), json_write_string(w, role);
-    write_number(w, "pid", pid);
-    write_number(w, "rss_mib", mib(m.rss));
-    write_number(w, "private_mib", mib(m.private_bytes));
-    write_number(w, "pss_mib", mib(m.share));
+    json_output_text(w, "role", role);
+    json_output_f64(w, "pid", pid);
+    json_output_f64(w, "rss_mib", mib(m.rss));
+    json_output_f64(w, "private_mib", mib(m.private_bytes));
+    json_output_f64(w, "pss_mib", mib(m.share));
     json_write_end_object(w);
 }
 
@@ -187,14 +182,14 @@ static void tell_rates(json_writer *w, const bench *b) {
     printf("%lld images of %.2f megapixels, batches of %lld, %lld workers\n", (long long)b->alone.images,
            pixels, (long long)cfg->SOLVER_IMS_PER_BATCH, (long long)cfg->DATALOADER_NUM_WORKERS);
     printf("loader alone          %9.1f img/s\nwith the transform    %9.1f img/s\n\n", alone, whole);
-    write_number(w, "img_per_s", alone);
-    write_number(w, "img_per_s_with_transform", whole);
-    write_number(w, "images", (double)b->alone.images);
-    write_number(w, "workers", (double)cfg->DATALOADER_NUM_WORKERS);
-    write_number(w, "batch", (double)cfg->SOLVER_IMS_PER_BATCH);
-    write_number(w, "epochs", b->job->epochs);
-    write_number(w, "megapixels_per_image", pixels);
-    write_number(w, "skipped_images", (double)loader_get_stats(b->data.load).skipped_images);
+    json_output_f64(w, "img_per_s", alone);
+    json_output_f64(w, "img_per_s_with_transform", whole);
+    json_output_f64(w, "images", (double)b->alone.images);
+    json_output_f64(w, "workers", (double)cfg->DATALOADER_NUM_WORKERS);
+    json_output_f64(w, "batch", (double)cfg->SOLVER_IMS_PER_BATCH);
+    json_output_f64(w, "epochs", b->job->epochs);
+    json_output_f64(w, "megapixels_per_image", pixels);
+    json_output_f64(w, "skipped_images", (double)loader_get_stats(b->data.load).skipped_images);
 }
 
 static void tell_stages(json_writer *w, const bench *b) {
@@ -205,7 +200,7 @@ static void tell_stages(json_writer *w, const bench *b) {
     json_write_begin_object(w);
     for (int i = 0; i < ROWS; i++) {
         printf("%-34s %10.3f\n", rows[i].text, rows[i].ms);
-        write_number(w, rows[i].key, rows[i].ms);
+        json_output_f64(w, rows[i].key, rows[i].ms);
     }
     json_write_end_object(w);
 }
@@ -221,11 +216,9 @@ static status tell(const bench *b) {
     tell_stages(&w, b);
     tell_processes(&w, b);
     machine_write_json(&w, &m);
-    write_number(&w, "peak_rss_mib", mib(machine_peak_rss()));
+    json_output_f64(&w, "peak_rss_mib", mib(machine_peak_rss()));
     json_write_end_object(&w);
-    json_write_newline(&w);
-    status s = json_write_finish(&w);
-    if (s == STATUS_OK && b->job->json) s = write_file_atomic(b->job->json, w.text, w.size);
+    status s = json_output_write(b->job->json, &w);
     json_write_release(&w);
     return s;
 }
@@ -255,6 +248,7 @@ static status run_on_data(bench *b) {
 
 status loader_bench_run(const loader_bench_job *job) {
     bench b = {.job = job};
+    RETURN_IF_ERROR(json_output_check(job->json));
     RETURN_IF_ERROR(model_spec_from_config(&b.spec, job->cfg));
     status s = train_data_open_images(&b.data, job->cfg);
     if (s == STATUS_OK) s = run_on_data(&b);

@@ -1,6 +1,7 @@
 #include "bench/machine.h"
 
 #include "base/thread_pool.h"
+#include "bench/json_output.h"
 #include "bench/peak.h"
 
 #include <cblas.h>
@@ -65,33 +66,23 @@ void machine_print(const machine *m, FILE *to) {
                 m->gemm_gflops, m->gemm_type, m->memory_gb_per_s);
 }
 
-static void write_text(json_writer *w, const char *key, const char *value) {
-    json_write_key(w, key);
-    json_write_string(w, value);
-}
-
-static void write_number(json_writer *w, const char *key, double value) {
-    json_write_key(w, key);
-    json_write_f64(w, value);
-}
-
 void machine_write_json(json_writer *w, const machine *m) {
     json_write_key(w, "machine");
     json_write_begin_object(w);
-    write_text(w, "version", MASKRCNN_VERSION);
-    write_text(w, "compiler", __VERSION__);
-    write_text(w, "system", m->system);
-    write_text(w, "cpu", m->cpu);
-    write_number(w, "cores", m->cores);
-    write_number(w, "threads", m->threads);
-    write_number(w, "memory_gib", m->memory_gib);
-    write_text(w, "blas", m->blas);
-    write_text(w, "device", m->device);
-    for (int i = 0; i < m->row_count; i++) write_text(w, m->rows[i].name, m->rows[i].value);
+    json_output_text(w, "version", MASKRCNN_VERSION);
+    json_output_text(w, "compiler", __VERSION__);
+    json_output_text(w, "system", m->system);
+    json_output_text(w, "cpu", m->cpu);
+    json_output_f64(w, "cores", m->cores);
+    json_output_f64(w, "threads", m->threads);
+    json_output_f64(w, "memory_gib", m->memory_gib);
+    json_output_text(w, "blas", m->blas);
+    json_output_text(w, "device", m->device);
+    for (int i = 0; i < m->row_count; i++) json_output_text(w, m->rows[i].name, m->rows[i].value);
     if (m->gemm_gflops > 0) {
-        write_text(w, "gemm_type", m->gemm_type);
-        write_number(w, "gemm_gflops", m->gemm_gflops);
-        write_number(w, "memory_gb_per_s", m->memory_gb_per_s);
+        json_output_text(w, "gemm_type", m->gemm_type);
+        json_output_f64(w, "gemm_gflops", m->gemm_gflops);
+        json_output_f64(w, "memory_gb_per_s", m->memory_gb_per_s);
     }
     json_write_end_object(w);
 }

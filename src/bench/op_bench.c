@@ -1,8 +1,8 @@
 #include "bench/op_bench.h"
 
 #include "autograd/op_cost.h"
-#include "base/file_util.h"
 #include "base/host_memory.h"
+#include "bench/json_output.h"
 #include "bench/machine.h"
 #include "bench/naive_roi.h"
 #include "bench/op_timer.h"
@@ -92,11 +92,6 @@ static void print_timing(const timing *t) {
         printf(" %10s %8s %7s %6s", "-", "-", "-", "-");
 }
 
-static void write_number(json_writer *w, const char *key, double value) {
-    json_write_key(w, key);
-    json_write_f64(w, value);
-}
-
 static void write_timing(json_writer *w, const timing *t, const char *direction) {
     char key[64];
     snprintf(key, sizeof key, "%s_ms", direction);
@@ -107,20 +102,20 @@ static void write_timing(json_writer *w, const timing *t, const char *direction)
     }
     json_write_f64(w, 1e3 * t->seconds);
     snprintf(key, sizeof key, "%s_gflop_per_s", direction);
-    write_number(w, key, t->gflops);
+    json_output_f64(w, key, t->gflops);
     snprintf(key, sizeof key, "%s_gb_per_s", direction);
-    write_number(w, key, t->gb_per_s);
+    json_output_f64(w, key, t->gb_per_s);
     snprintf(key, sizeof key, "%s_peak_share", direction);
-    write_number(w, key, t->peak_share);
+    json_output_f64(w, key, t->peak_share);
 }
 
 static void write_cost(json_writer *w, const op_call *call, const char *direction, bool backward) {
     char key[64];
     op_cost cost = op_cost_of(call, backward);
     snprintf(key, sizeof key, "%s_gflop", direction);
-    write_number(w, key, 1e-9 * cost.flops);
+    json_output_f64(w, key, 1e-9 * cost.flops);
     snprintf(key, sizeof key, "%s_mb", direction);
-    write_number(w, key, 1e-6 * (cost.read_bytes + cost.written_bytes));
+    json_output_f64(w, key, 1e-6 * (cost.read_bytes + cost.written_bytes));
 }
 
 /* "x [2,8,8,3] rois [10,5]" */
@@ -139,7 +134,7 @@ static const char *shapes_text(char text[SHAPES_TEXT], const op_call *call) {
 
 static void write_kernel(json_writer *w, const op_kernel *kernel, const timing t[2]) {
     json_write_begin_object(w);
-    json_write_key(w, "name"), json_write_string(w, kernel->name);
+    json_output_text(w, "name", kernel->name);
     write_timing(w, &t[0], "forward");
     write_timing(w, &t[1], "backward");
     json_write_end_object(w);
@@ -147,8 +142,8 @@ static void write_kernel(json_writer *w, const op_kernel *kernel, const timing t
 
 static void write_case_head(json_writer *w, const op_timer *r, const char *name, const timing t[2]) {
     char shapes[SHAPES_TEXT];
-    json_write_key(w, "name"), json_write_string(w, name);
-    json_write_key(w, "shapes"), json_write_string(w, shapes_text(shapes, op_timer_call(r)));
+    json_output_text(w, "name", name);
+    json_output_text(w, "shapes", shapes_text(shapes, op_timer_call(r)));
     write_timing(w, &t[0], "forward");
     write_timing(w, &t[1], "backward");
     write_cost(w, op_timer_call(r), "forward", false);
@@ -208,8 +203,8 @@ static void write_left_out(json_writer *w, const bench *b) {
     json_write_begin_array(w);
     for (int i = 0; i < b->left_out_count; i++) {
         json_write_begin_object(w);
-        json_write_key(w, "name"), json_write_string(w, b->left_out[i].name);
-        json_write_key(w, "reason"), json_write_string(w, b->left_out[i].reason);
+        json_output_text(w, "name", b->left_out[i].name);
+        json_output_text(w, "reason", b->left_out[i].reason);
         json_write_end_object(w);
     }
     json_write_end_array(w);
@@ -257,22 +252,21 @@ static status run_cases(bench *b) {
 static status finish(bench *b) {
     write_left_out(&b->json, b);
     machine_write_json(&b->json, &b->machine);
-    write_number(&b->json, "peak_rss_mib", (double)machine_peak_rss() / (1 << 20));
+    json_output_f64(&b->json, "peak_rss_mib", (double)machine_peak_rss() / (1 << 20));
     json_write_end_object(&b->json);
-    json_write_newline(&b->json);
-    RETURN_IF_ERROR(json_write_finish(&b->json));
-    return b->job->json ? write_file_atomic(b->job->json, b->json.text, b->json.size) : STATUS_OK;
+    return json_output_write(b->job->json, &b->json);
 }
 
 static status run(bench *b) {
     const op_bench_job *job = b->job;
     RETURN_IF_ERROR(list_kernels(&b->list, job));
+    RETURN_IF_ERROR(json_output_check(job->json));
     machine_describe(&b->machine, job->dev);
     RETURN_IF_ERROR(machine_measure(&b->machine, job->dev, job->storage, job->tf32));
     machine_print(&b->machine, stdout);
     json_write_begin_object(&b->json);
-    json_write_key(&b->json, "op"), json_write_string(&b->json, job->op->name);
-    json_write_key(&b->json, "precision"), json_write_string(&b->json, b->machine.gemm_type);
+    json_output_text(&b->json, "op", job->op->name);
+    json_output_text(&b->json, "precision", b->machine.gemm_type);
     RETURN_IF_ERROR(run_cases(b));
     return finish(b);
 }

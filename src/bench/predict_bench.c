@@ -1,9 +1,9 @@
 #include "bench/predict_bench.h"
 
 #include "base/clock.h"
-#include "base/file_util.h"
 #include "base/stage_times.h"
 #include "base/thread_pool.h"
+#include "bench/json_output.h"
 #include "bench/machine.h"
 #include "data/image_read.h"
 #include "data/synth_scene.h"
@@ -163,11 +163,6 @@ static status measure_all(bench *b) {
 
 /* ---- results ---------------------------------------------------------------------------------------------- */
 
-static void write_number(json_writer *w, const char *key, double value) {
-    json_write_key(w, key);
-    json_write_f64(w, value);
-}
-
 static void write_size(json_writer *w, const char *key, int height, int width) {
     json_write_key(w, key);
     json_write_begin_array(w);
@@ -180,11 +175,11 @@ static void write_stages(json_writer *w, const result *r) {
     const double *ms = r->stage_ms;
     json_write_key(w, "stages_ms");
     json_write_begin_object(w);
-    write_number(w, "preprocess", ms[DETECTOR_PREPROCESS]);
-    write_number(w, "backbone", ms[DETECTOR_BACKBONE]);
-    write_number(w, "rpn", ms[DETECTOR_RPN]);
-    write_number(w, "roi", ms[DETECTOR_BOX] + ms[DETECTOR_MASK_FORWARD]);
-    write_number(w, "mask_post", ms[DETECTOR_MASK_POST]);
+    json_output_f64(w, "preprocess", ms[DETECTOR_PREPROCESS]);
+    json_output_f64(w, "backbone", ms[DETECTOR_BACKBONE]);
+    json_output_f64(w, "rpn", ms[DETECTOR_RPN]);
+    json_output_f64(w, "roi", ms[DETECTOR_BOX] + ms[DETECTOR_MASK_FORWARD]);
+    json_output_f64(w, "mask_post", ms[DETECTOR_MASK_POST]);
     json_write_end_object(w);
     json_write_key(w, "stages_detail_ms");
     json_write_begin_object(w);
@@ -192,23 +187,23 @@ static void write_stages(json_writer *w, const result *r) {
         char key[32];
         snprintf(key, sizeof key, "%s", detector_stage_names[i]);
         if (strchr(key, ' ')) *strchr(key, ' ') = '_';
-        write_number(w, key, ms[i]);
+        json_output_f64(w, key, ms[i]);
     }
     json_write_end_object(w);
 }
 
 /* Into an open object. */
 static void write_result(json_writer *w, const bench *b, const result *r) {
-    write_number(w, "img_per_s", 1e3 / r->step_ms);
-    write_number(w, "step_ms", r->step_ms);
-    write_number(w, "step_ms_p90", r->step_ms_p90);
+    json_output_f64(w, "img_per_s", 1e3 / r->step_ms);
+    json_output_f64(w, "step_ms", r->step_ms);
+    json_output_f64(w, "step_ms_p90", r->step_ms_p90);
     write_stages(w, r);
     write_size(w, "image", r->height, r->width);
     write_size(w, "resized", r->resized_height, r->resized_width);
-    write_number(w, "detections", r->detections);
-    write_number(w, "score_threshold", r->score_threshold);
+    json_output_f64(w, "detections", r->detections);
+    json_output_f64(w, "score_threshold", r->score_threshold);
     json_write_key(w, "raw_masks"), json_write_bool(w, b->spec.raw_masks);
-    write_number(w, "memory_mib", (double)r->memory / 0x1p20);
+    json_output_f64(w, "memory_mib", (double)r->memory / 0x1p20);
 }
 
 static void print_result(const result *r) {
@@ -236,8 +231,7 @@ static status tell(const bench *b) {
     write_size(&w, "iterations", job->warmup, job->warmup + job->iterations - 1);
     json_write_key(&w, "device"),
         json_write_string(&w, device_get_kind(b->dev) == DEVICE_CPU ? "cpu" : "cuda");
-    json_write_key(&w, "precision");
-    json_write_string(&w, b->precision.tf32 ? "TF32" : dtype_name(b->precision.storage));
+    json_output_text(&w, "precision", b->precision.tf32 ? "TF32" : dtype_name(b->precision.storage));
     json_write_key(&w, "sizes");
     json_write_begin_array(&w);
     for (int i = 0; i < b->result_count; i++) {
@@ -248,11 +242,9 @@ static status tell(const bench *b) {
     }
     json_write_end_array(&w);
     machine_write_json(&w, &m);
-    write_number(&w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
+    json_output_f64(&w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
     json_write_end_object(&w);
-    json_write_newline(&w);
-    status s = json_write_finish(&w);
-    if (s == STATUS_OK && job->json) s = write_file_atomic(job->json, w.text, w.size);
+    status s = json_output_write(job->json, &w);
     json_write_release(&w);
     return s;
 }
@@ -280,6 +272,7 @@ static status run_on_device(bench *b) {
 
 status predict_bench_run(const predict_bench_job *job) {
     bench b = {.job = job};
+    RETURN_IF_ERROR(json_output_check(job->json));
     thread_pool_start(setup_thread_count(job->cfg, 1));
     status s = setup_device(&b.dev, job->cfg, 0);
     if (s == STATUS_OK) s = run_on_device(&b);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { COLUMNS = 80, OPTION_COLUMN = 26, COMMAND_COLUMN = 12 };
+enum { COLUMNS = 80, OPTION_COLUMN = 26, COMMAND_COLUMN = 12, MEMBER_COLUMN = 14 };
 
 /* Prints `text` from column `at`, broken at spaces; further lines start at column `indent`. Ends the line. */
 static void print_wrapped(FILE *to, const char *text, int at, int indent) {
@@ -58,7 +58,7 @@ static void print_options(FILE *to, const cli_command *command) {
 static void print_members(FILE *to, const cli_command *group) {
     fputs("\ncommands:\n", to);
     for (const cli_command *const *m = group->members; *m; m++)
-        print_row(to, strchr((*m)->name, ' ') + 1, (*m)->summary, COMMAND_COLUMN);
+        print_row(to, strchr((*m)->name, ' ') + 1, (*m)->summary, MEMBER_COLUMN);
     fprintf(to, "\nmaskrcnn %s COMMAND --help explains a command.\n", group->name);
 }
 

@@ -1,10 +1,16 @@
 /* maskrcnn bench: a group of commands, one for each part of the program that can be timed. */
 #include "cli/cli.h"
 
-extern const cli_command cmd_bench_train, cmd_bench_predict, cmd_bench_loader, cmd_bench_op, cmd_bench_allreduce;
+extern const cli_command cmd_bench_train, cmd_bench_predict, cmd_bench_eval, cmd_bench_loader, cmd_bench_op,
+    cmd_bench_allreduce;
 
-static const cli_command *const members[] = {&cmd_bench_train,  &cmd_bench_predict,   &cmd_bench_loader,
-                                             &cmd_bench_op, &cmd_bench_allreduce, NULL};
+static const cli_command *const members[] = {&cmd_bench_train,
+                                             &cmd_bench_predict,
+                                             &cmd_bench_eval,
+                                             &cmd_bench_loader,
+                                             &cmd_bench_op,
+                                             &cmd_bench_allreduce,
+                                             NULL};
 
 const cli_command cmd_bench = {
     .name = "bench",

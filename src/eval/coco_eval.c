@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "eval/eval_match.h"
@@ -259,9 +260,15 @@ static void warn_of_notes(coco_scores *out, const eval_set *set) {
 static status score_type(coco_scores *out, eval_set *set) {
     eval_matches matches = {0};
     *out = (coco_scores){0};
+    double start = clock_seconds();
     status s = eval_set_resolve(set);
+    double grouped = clock_seconds();
     if (s == STATUS_OK) s = eval_match(&matches, set);
+    double matched = clock_seconds();
     if (s == STATUS_OK) s = score_matches(out, set, &matches);
+    out->seconds.group = grouped - start;
+    out->seconds.match = matched - grouped;
+    out->seconds.average = clock_seconds() - matched;
     if (s == STATUS_OK) warn_of_notes(out, set);
     if (s == STATUS_OK) s = warn_of_dense_images(out, set);
     eval_matches_release(&matches);
@@ -293,8 +300,11 @@ static status score_types(coco_scores *scores, const coco_truth *truth, const ra
 status coco_eval_results(coco_scores scores[COCO_IOU_TYPES], const coco_truth *truth, const char *results,
                          const coco_eval_options *options) {
     raw_coco raw;
+    double start = clock_seconds();
     status s = eval_parse_file(&raw, results, coco_parse_results_file);
+    double read = clock_seconds() - start;
     if (s == STATUS_OK) s = score_types(scores, truth, &raw, results, options);
+    for (int type = 0; type < COCO_IOU_TYPES && s == STATUS_OK; type++) scores[type].seconds.read = read;
     raw_coco_release(&raw);
     return s;
 }

@@ -133,6 +133,96 @@ static int make_folder(void **state) {
     return result.code;
 }
 
+#define TOY                                                                                                  \
+    "--config~" TEST_SOURCE_DIR "/configs/quickstart.yaml~MODEL.WEIGHTS~~MODEL.DEVICE~cpu~INPUT.MIN_SIZE_"   \
+    "TEST~64~INPUT.MAX_SIZE_TEST~96"
+
+/* The stages of a prediction make up the step. */
+static void stages_add_up(const char *from) {
+    static const char *const stages[] = {"preprocess", "backbone", "rpn", "roi", "mask_post"};
+    double sum = 0, step = atof(behind(from, "step_ms"));
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        double ms = atof(behind(behind(from, "stages_ms"), stages[i]));
+        assert_true(ms >= 0);
+        sum += ms;
+    }
+    if (!(sum > 0.5 * step && sum < 1.05 * step)) fail_msg("stages of %g ms, a step of %g ms", sum, step);
+}
+
+static void predict_of_drawn_images(void **state) {
+    (void)state;
+    bench("predict~--synthetic~--warmup~1~--iters~2~--size~96x64~--size~64x160~" TOY);
+    is_positive(json, "img_per_s");
+    is_positive(json, "detections");
+    stages_add_up(json);
+    const char *sizes = behind(json, "sizes");
+    assert_int_equal(strncmp(behind(sizes, "image"), "[96, 64]", 8), 0);
+    assert_int_equal(strncmp(behind(sizes, "resized"), "[96, 64]", 8), 0);
+    assert_non_null(strstr(sizes, "[64, 160]"));
+    assert_int_equal(strncmp(behind(json, "iterations"), "[1, 2]", 6), 0);
+    assert_int_equal(strncmp(behind(json, "raw_masks"), "false", 5), 0);
+    assert_non_null(strstr(result.out, "mask post"));
+}
+
+static void predict_of_a_file_with_raw_masks(void **state) {
+    (void)state;
+    bench("predict~--iters~2~--raw-masks~shapes/images/000001.jpg~" TOY);
+    is_positive(json, "img_per_s");
+    stages_add_up(json);
+    assert_int_equal(strncmp(behind(json, "resized"), "[64, 64]", 8), 0);
+    assert_int_equal(strncmp(behind(json, "raw_masks"), "true", 4), 0);
+}
+
+static void eval_of_made_up_files(void **state) {
+    (void)state;
+    bench("eval~--synthetic~20~--iters~2");
+    assert_int_equal(atoi(behind(json, "images")), 20);
+    is_positive(json, "objects");
+    is_positive(json, "load_results_ms");
+    const char *boxes = strstr(behind(json, "types"), "\"bbox\""), *masks = strstr(json, "\"segm\"");
+    assert_non_null(boxes);
+    assert_non_null(masks);
+    const char *const types[] = {boxes, masks};
+    for (int i = 0; i < 2; i++) {
+        double ap = atof(behind(types[i], "AP"));
+        assert_true(ap > 0.05 && ap < 0.9);
+        is_positive(types[i], "detections_per_s");
+        is_positive(behind(types[i], "stages_ms"), "match");
+    }
+}
+
+static void eval_of_files(void **state) {
+    (void)state;
+    bench("eval~--iou-type~bbox~--iters~1~--annotations~" TEST_SOURCE_DIR
+          "/tests/golden/eval_mixed_gt.json~--results~" TEST_SOURCE_DIR "/tests/golden/eval_mixed_dt.json");
+    is_positive(json, "images");
+    assert_null(strstr(json, "\"segm\""));
+}
+
+static void allreduce_of_two_ranks(void **state) {
+    (void)state;
+    char path[64];
+    size_t size;
+    run_program(&result, folder,
+                "mpirun~--allow-run-as-root~--oversubscribe~-n~2~" TEST_PROGRAM
+                "~bench~allreduce~--max-kib~64~--json~f.json",
+                120);
+    if (result.code != 0) fail_msg("exit code %d: %s", result.code, result.err);
+    free(json);
+    snprintf(path, sizeof path, "%s/f.json", folder);
+    assert_int_equal(read_file(&json, &size, path, 1 << 20), STATUS_OK);
+    assert_int_equal(atoi(behind(json, "ranks")), 2);
+    static const char *const names[] = {"\"F32_4096\"",  "\"F32_16384\"",  "\"F32_65536\"",
+                                        "\"BF16_4096\"", "\"BF16_16384\"", "\"BF16_65536\""};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *one = strstr(json, names[i]);
+        if (!one) fail_msg("no %s in %s", names[i], json);
+        is_positive(one, "time_ms");
+        double algorithm = atof(behind(one, "algorithm_gb_per_s")), bus = atof(behind(one, "bus_gb_per_s"));
+        assert_true(algorithm > 0 && fabs(bus - algorithm) <= 1e-6 * bus); /* two ranks: 2 (n - 1) / n is 1 */
+    }
+}
+
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where) {
     (void)info, (void)type, (void)where;
     return remove(path);
@@ -146,9 +236,16 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(op_has_forward_and_backward), cmocka_unit_test(op_forward_only),
-        cmocka_unit_test(op_without_gradient),         cmocka_unit_test(loader_counts_images_and_processes),
+        cmocka_unit_test(op_has_forward_and_backward),
+        cmocka_unit_test(op_forward_only),
+        cmocka_unit_test(op_without_gradient),
+        cmocka_unit_test(loader_counts_images_and_processes),
         cmocka_unit_test(loader_needs_no_annotations),
+        cmocka_unit_test(predict_of_drawn_images),
+        cmocka_unit_test(predict_of_a_file_with_raw_masks),
+        cmocka_unit_test(eval_of_made_up_files),
+        cmocka_unit_test(eval_of_files),
+        cmocka_unit_test(allreduce_of_two_ranks),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
