@@ -86,6 +86,12 @@ static void foreground_rows_cost(op_cost *cost, const op_call *call, bool backwa
     if (!backward) cost->read_bytes = op_cost_bytes(call->in[FOREGROUND_ROWS_LABELS]) + cost->written_bytes;
 }
 
+static const op_case foreground_rows_bench[] = {
+    {.name = "c4_128_of_512_rois",
+     .in = {X(512, 7, 7, 2048), NUMBERS(512), NUMBERS(128)},
+     .prepare = at_the_end},
+};
+
 const op_def foreground_rows_op = {
     .name = "foreground_rows",
     .n_inputs = 3,
@@ -107,6 +113,8 @@ const op_def foreground_rows_op = {
     .rtol = 1e-7,
     .cases = foreground_rows_cases,
     .n_cases = sizeof foreground_rows_cases / sizeof foreground_rows_cases[0],
+    .bench_cases = foreground_rows_bench,
+    .n_bench_cases = sizeof foreground_rows_bench / sizeof foreground_rows_bench[0],
 };
 
 tensor *foreground_rows(struct tape *t, tensor *x, tensor *labels, tensor *like) {

@@ -33,6 +33,10 @@ static void spatial_mean_cost(op_cost *cost, const op_call *call, bool backward)
     cost->flops = op_cost_elements(backward ? call->out[0] : call->in[0]);
 }
 
+static const op_case spatial_mean_bench[] = {
+    {.name = "c4_512_rois", .in = {X(512, 7, 7, 2048)}},
+};
+
 const op_def spatial_mean_op = {
     .name = "spatial_mean",
     .n_inputs = 1,
@@ -52,6 +56,8 @@ const op_def spatial_mean_op = {
     .rtol = 2e-6,
     .cases = spatial_mean_cases,
     .n_cases = sizeof spatial_mean_cases / sizeof spatial_mean_cases[0],
+    .bench_cases = spatial_mean_bench,
+    .n_bench_cases = sizeof spatial_mean_bench / sizeof spatial_mean_bench[0],
 };
 
 tensor *spatial_mean(struct tape *t, tensor *x) {
