@@ -1,5 +1,6 @@
 /* `maskrcnn plans`: every convolution of a training step gets a plan for four GPUs that are not here. Skipped where cuDNN is not
- * installed. `test_plans_command --all`: also other canvases, batches and precisions. */
+ * installed. `test_plans_command --all`: also every canvas of the 1x recipe with 1, 2, 8 and 12 images, and every precision with
+ * each (half an hour). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 #include <cmocka.h>
 
 static char folder[] = "/tmp/test_plans_command_XXXXXX";
-static char printed[1 << 16];
+static char printed[1 << 20];
 static int all;
 
 /* Public figures of the cards: name, compute capability times 10, multiprocessors, shared memory, memory, clocks, L2. */
@@ -86,15 +87,25 @@ static void make(const struct gpu *g, const char *arguments) {
 static void test_every_convolution_has_a_plan(void **state) {
     (void)state;
     make(&gpus[0], "--canvas 800x1344 --ranks 8 --precision bf16");
+    make(&gpus[1], "--canvas 1344x800 --precision fp16 SOLVER.IMS_PER_BATCH 12");
+    make(&gpus[2], "--canvas 800x1088 --ranks 16 --precision tf32");
+    make(&gpus[3], "--canvas 800x1344 --precision bf16 SOLVER.IMS_PER_BATCH 8");
     if (!all) return;
-    make(&gpus[0], "--canvas 800x1344 --ranks 8 --precision tf32");
-    for (int g = 1; g < 4; g++) make(&gpus[g], "--canvas 800x1344 --ranks 8 --precision bf16");
-    static const char *const more[] = {
-        "--precision bf16 --ranks 16", "--precision fp16 --canvas 1344x800 --ranks 2",
-        "--precision tf32 --canvas 800x800 --ranks 2",
-        "--precision bf16 --canvas 800x1088 --ranks 1 SOLVER.IMS_PER_BATCH 12"};
-    for (int i = 0; i < 4; i++)
-        for (int g = 0; g < 4; g++) make(&gpus[g], more[i]);
+    static const char *const others[] = {"fp16", "tf32", "fp32"};
+    static const int images[] = {1, 2, 8, 12};
+    char arguments[128];
+    for (int g = 0; g < 4; g++) {
+        for (int n = 0; n < 4; n++) { /* all canvases */
+            snprintf(arguments, sizeof arguments, "--precision bf16 SOLVER.IMS_PER_BATCH %d", images[n]);
+            make(&gpus[g], arguments);
+            for (int p = 0; p < 3; p++) {
+                snprintf(arguments, sizeof arguments,
+                         "--canvas 800x1344 --canvas 1344x800 --precision %s SOLVER.IMS_PER_BATCH %d",
+                         others[p], images[n]);
+                make(&gpus[g], arguments);
+            }
+        }
+    }
 }
 
 static void test_refusals(void **state) {
