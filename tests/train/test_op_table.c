@@ -114,7 +114,7 @@ static void a_row_that_a_step_lacks_counts_as_nothing(void **state) {
 static void many_rows_are_kept_apart(void **state) {
     (void)state;
     op_table *table = op_table_new(OP_TABLE_BY_CALL);
-    char layers[1000][16];
+    char layers[1000][20];
     for (int i = 0; i < 1000; i++) {
         snprintf(layers[i], sizeof layers[i], "layer%d", i);
         for (int backward = 0; backward < 2; backward++) {
