@@ -217,6 +217,25 @@ static const rpn_proposals_params training = {PYRAMID_OF_800x1344, .pre_nms_topk
                                   testing = {PYRAMID_OF_800x1344, .pre_nms_topk = 1000, .post_nms_topk = 1000,
                                              .nms_threshold = 0.7, .box_weights = {1, 1, 1, 1}};
 
+/* A model without FPN: all anchors stand on one map, and all boxes meet in one suppression. */
+#define C4_OF_800x1344                                                                                       \
+    .anchors = {.levels = 1,                                                                                 \
+                .n_sizes = {5},                                                                              \
+                .n_ratios = {3},                                                                             \
+                .sizes = {{32, 64, 128, 256, 512}},                                                          \
+                .ratios = {{0.5, 1, 2}},                                                                     \
+                .strides = {16}},                                                                            \
+    .canvas_height = 800, .canvas_width = 1344
+#define C4_MAP(n, channels)                                                                                  \
+    OP_IN(NORMAL, 0, 0.3, n, 50, 84, channels), {0}, {0}, {0}, {                                             \
+        0                                                                                                    \
+    }
+
+static const rpn_proposals_params c4_training = {C4_OF_800x1344, .pre_nms_topk = 12000, .post_nms_topk = 2000,
+                                                 .nms_threshold = 0.7, .box_weights = {1, 1, 1, 1}},
+                                  c4_testing = {C4_OF_800x1344, .pre_nms_topk = 6000, .post_nms_topk = 1000,
+                                                .nms_threshold = 0.7, .box_weights = {1, 1, 1, 1}};
+
 static void set_training_info(const op_call *call) {
     image_info *info = call->in[RPN_PROPOSALS_INFO]->data;
     for (int64_t n = 0; n < call->in[RPN_PROPOSALS_INFO]->shape[0]; n++)
@@ -235,6 +254,14 @@ static const op_case rpn_proposals_bench[] = {
     {.name = "testing_1_image",
      .params = &testing,
      .in = {TRAINING_MAPS(1, 3), TRAINING_MAPS(1, 12), OP_IN(CONSTANT, 0, 0, 1, IMAGE_INFO_INTS)},
+     .prepare = set_training_info},
+    {.name = "c4_training_2_images",
+     .params = &c4_training,
+     .in = {C4_MAP(2, 15), C4_MAP(2, 60), OP_IN(CONSTANT, 0, 0, 2, IMAGE_INFO_INTS)},
+     .prepare = set_training_info},
+    {.name = "c4_testing_1_image",
+     .params = &c4_testing,
+     .in = {C4_MAP(1, 15), C4_MAP(1, 60), OP_IN(CONSTANT, 0, 0, 1, IMAGE_INFO_INTS)},
      .prepare = set_training_info},
 };
 
