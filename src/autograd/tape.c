@@ -268,10 +268,14 @@ static void run(tape *t, int index, bool backward) {
     bool is_host = device_is_host_accessible(t->dev);
     if (is_host) written_blocks(t, node, backward, false);
     tape_timing_start(t, index, backward);
+    device_range_begin(t->dev, t->scopes[node->scope]);
+    device_range_begin(t->dev, call->op->name);
     if (backward)
         node->kernel->backward(call);
     else
         node->kernel->forward(call);
+    device_range_end(t->dev);
+    device_range_end(t->dev);
     tape_timing_end(t, index, backward);
     if (is_host) written_blocks(t, node, backward, true);
 }
@@ -288,6 +292,7 @@ void tape_forward(tape *t) {
     CHECK(t->memory || t->bytes == 0, "tape_forward before tape_attach");
     double start = clock_seconds();
     int mark = 0;
+    device_range_begin(t->dev, "forward");
     if (t->begin) device_event_record(t->dev, t->begin, NULL);
     tape_timing_begin(t);
     for (int i = 0; i <= t->n_nodes; i++) {
@@ -295,6 +300,7 @@ void tape_forward(tape *t) {
         if (i == t->n_nodes) break;
         run(t, i, false);
     }
+    device_range_end(t->dev);
 }
 
 double tape_mark_seconds(const tape *t, int mark) {
@@ -310,6 +316,7 @@ void tape_backward(tape *t, tape_ready_hook hook, void *context) {
         device_fill(t->dev, NULL, v->grad.data, 0, tensor_bytes(&v->grad));
         if (hook) hook(context, v->variable);
     }
+    device_range_begin(t->dev, "backward");
     for (int i = t->n_nodes - 1; i >= 0; i--) {
         tape_node *node = t->nodes[i];
         if (!node->active) continue;
@@ -320,6 +327,7 @@ void tape_backward(tape *t, tape_ready_hook hook, void *context) {
             if (v->variable >= 0 && v->ready_after == i) hook(context, v->variable);
         }
     }
+    device_range_end(t->dev);
 }
 
 static bool is_finite(const tensor *x) {

@@ -1,4 +1,5 @@
 /* maskrcnn profile: where the time of a training step goes, op by op. */
+#include "bench/image_profile.h"
 #include "bench/step_profile.h"
 #include "cli/cli.h"
 
@@ -9,6 +10,7 @@ static const cli_option options[] = {
     {.name = "synthetic",
      .help = "generated pictures as large as the configuration's instead of DATASETS.TRAIN, random weights "
              "unless --weights is given, and learning rate 0"},
+    {.name = "inference", .help = "profile the detector on DATASETS.TEST instead, an image a step"},
     {.name = "warmup", .value = "N", .help = "steps before those that are measured (3)"},
     {.name = "iters", .value = "N", .help = "steps that are measured (10)"},
     {.name = "by",
@@ -39,8 +41,9 @@ static status run(const cli_args *args) {
     job.random_start = job.synthetic && !cli_value(args, "weights");
     RETURN_IF_ERROR(cli_int(&job.warmup, args, "warmup", 0, PROFILE_MOST, PROFILE_WARMUP));
     RETURN_IF_ERROR(cli_int(&job.iterations, args, "iters", 1, PROFILE_MOST, PROFILE_ITERATIONS));
+    if (cli_flag(args, "inference")) RETURN_IF_ERROR(cli_check_one_process("profile --inference"));
     RETURN_IF_ERROR(cli_load_config(&cfg, args));
-    status s = step_profile_run(&cfg, &job);
+    status s = cli_flag(args, "inference") ? image_profile_run(&cfg, &job) : step_profile_run(&cfg, &job);
     config_release(&cfg);
     return s;
 }
@@ -48,7 +51,8 @@ static status run(const cli_args *args) {
 const cli_command cmd_profile = {
     .name = "profile",
     .summary = "where the time of a training step goes, op by op",
-    .usage = "--config FILE [--synthetic] [--warmup N] [--iters N] [--by op|layer|call] [--trace FILE] "
+    .usage = "--config FILE [--synthetic] [--inference] [--warmup N] [--iters N] [--by op|layer|call] "
+             "[--trace FILE] "
              "[--json FILE] "
              "[KEY VALUE...]",
     .details =

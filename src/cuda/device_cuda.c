@@ -13,6 +13,7 @@
 #endif
 
 #include <cuda_runtime_api.h>
+#include <nvtx3/nvToolsExt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,17 @@ static void cuda_graph_free(device *d, device_graph *g) {
 
 /* ---- kernels, ranks --------------------------------------------------------------------------------------- */
 
+/* NVTX finds a tool by itself, and without one returns at once. */
+static void cuda_range_begin(device *d, const char *name) {
+    (void)d;
+    nvtxRangePushA(name);
+}
+
+static void cuda_range_end(device *d) {
+    (void)d;
+    nvtxRangePop();
+}
+
 static const op_kernel *cuda_find_kernel(const char *op_name, int index) {
 #if HAVE_CUDNN
     const op_kernel *library = cuda_library_kernel(op_name);
@@ -242,6 +254,8 @@ static const device_ops cuda_ops = {
     .capture_end = cuda_capture_end,
     .graph_launch = cuda_graph_launch,
     .graph_free = cuda_graph_free,
+    .range_begin = cuda_range_begin,
+    .range_end = cuda_range_end,
     .find_kernel = cuda_find_kernel,
 };
 

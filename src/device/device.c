@@ -241,6 +241,14 @@ void device_event_synchronize(device *d, device_event *event) {
 bool device_event_is_reached(device *d, device_event *event) {
     return d->ops->event_is_reached(d, event);
 }
+void device_range_begin(device *d, const char *name) {
+    if (d->ops->range_begin) d->ops->range_begin(d, name);
+}
+
+void device_range_end(device *d) {
+    if (d->ops->range_end) d->ops->range_end(d);
+}
+
 double device_event_seconds(device *d, const device_instant *origin, device_event *event) {
     return origin->seconds + 1e-3 * device_event_milliseconds(d, origin->event, event);
 }

@@ -113,6 +113,11 @@ typedef struct device_instant {
 /* When a timed event, recorded and reached since that moment, was reached, on the host's clock. */
 double device_event_seconds(device *d, const device_instant *origin, device_event *event);
 
+/* What the host queues until the end of the range is called `name` where a tool watches the device (NVTX, for Nsight). Ranges lie within
+ * one another. Costs next to nothing where nobody watches, nothing on the CPU. */
+void device_range_begin(device *d, const char *name);
+void device_range_end(device *d);
+
 /* A graph is a recording that is queued as a whole, with one call of the driver. Between begin and end, everything queued on
  * the compute stream, and on streams that wait for an event recorded there, is recorded and does not run; such a stream must
  * be joined again (the compute stream waits for its last event) before the end. Nothing in between may wait, take or give

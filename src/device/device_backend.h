@@ -30,6 +30,8 @@ typedef struct device_ops {
     status (*capture_end)(device *d, device_graph **out);
     void (*graph_launch)(device *d, device_graph *g);
     void (*graph_free)(device *d, device_graph *g);
+    void (*range_begin)(device *d, const char *name); /* see device_range_begin; both may be NULL */
+    void (*range_end)(device *d);
     const struct op_kernel *(*find_kernel)(const char *op_name,
                                            int index); /* see device_find_variant; NULL on the CPU */
 } device_ops;
@@ -52,7 +54,7 @@ status device_cpu_open(device **out);
 
 /* A plug-in exports `status device_plugin_open(device **out, int card, int version)` and refuses
  * (NO_DEVICE) a version that is not the one it was built with. */
-enum { DEVICE_PLUGIN_VERSION = 5 };
+enum { DEVICE_PLUGIN_VERSION = 6 };
 typedef status (*device_plugin_open_function)(device **out, int card, int version);
 #define DEVICE_PLUGIN_OPEN_NAME "device_plugin_open"
 

@@ -103,6 +103,29 @@ status detector_new(detector **out, mask_rcnn *model, device *dev, const detecto
     return s;
 }
 
+void detector_observe(detector *d, tape_run_hook hook, void *context) {
+    d->hook = hook;
+    d->hook_context = context;
+    if (device_is_host_accessible(d->dev) || d->origin.event) return;
+    status got = device_event_new_timed(d->dev, &d->origin.event);
+    CHECK(got == STATUS_OK, "%s", error_cause());
+}
+
+/* Tells the runs of a tape that the device is done with. */
+static void tell_runs(const detector *d, tape *t) {
+    if (d->hook && t) tape_take_runs(t, d->hook, d->hook_context);
+}
+
+static void observe_tape(const detector *d, tape *t) {
+    if (d->hook) tape_measure(t, &d->origin);
+}
+
+status detector_reserve_paster(detector *d, int width) {
+    RETURN_IF_ERROR(mask_paster_reserve(&d->paster, width));
+    observe_tape(d, d->paster.t);
+    return STATUS_OK;
+}
+
 static void release_arena(detector *d) {
     device_free(d->dev, d->arena, d->arena_bytes);
     d->arena = NULL;
@@ -119,6 +142,7 @@ void detector_free(detector *d) {
     piece pieces[PIECES];
     list_pieces(pieces, d);
     for (int i = 0; i < PIECES; i++) device_free(d->dev, *pieces[i].memory, pieces[i].bytes);
+    if (d->origin.event) device_event_free(d->dev, d->origin.event);
     mask_paster_release(&d->paster);
     host_detections_release(&d->found);
     detector_augment_free(d->augment);
@@ -216,6 +240,7 @@ status detector_run_view(infer_graph **out, detector *d, const detector_view *vi
                                  .flip = view->flip};
     device_copy(d->dev, NULL, d->inputs.pixel_table, &d->host->record, sizeof d->host->record);
     device_copy(d->dev, NULL, d->inputs.info, &d->host->info, sizeof d->host->info);
+    observe_tape(d, (*out)->t);
     (*out)->pixels->data = d->inputs.pixels;
     (*out)->pixels->shape[0] = d->inputs.pixel_bytes;
     tape_forward((*out)->t);
@@ -244,6 +269,8 @@ void detector_fetch(detector *d, const infer_graph *pass) {
 void detector_wait(detector *d, const infer_graph *pass) {
     device_synchronize(d->dev, NULL);
     infer_graph_add_ms(pass, d->stage_ms);
+    tell_runs(d, pass->t);
+    tell_runs(d, d->paster.t);
 }
 
 static float limited(float x, int side) {
@@ -290,6 +317,7 @@ static status read_masks(detection_list *out, detector *d, const mask_paster_inp
         if (i > 0 && at == 0) {
             mask_paster_run(&d->paster, pasted, i, out->count);
             device_synchronize(d->dev, NULL);
+            tell_runs(d, d->paster.t);
         }
         RETURN_IF_ERROR(mask_paster_read(&out->items[i].mask, &d->paster, at, out->height, out->width));
     }
@@ -331,7 +359,7 @@ static status run_once(detector *d, detection_list *out, int height, int width) 
         resize_rule_apply(&view.height, &view.width, d->spec.rule, height, width, d->spec.short_edge,
                           d->spec.max_size);
     bool paste = d->masks && !d->spec.raw_masks;
-    if (paste) RETURN_IF_ERROR(mask_paster_reserve(&d->paster, width));
+    if (paste) RETURN_IF_ERROR(detector_reserve_paster(d, width));
     infer_graph *pass;
     RETURN_IF_ERROR(detector_run_view(&pass, d, &view, INFER_ALL));
     mask_paster_input pasted = {.probs = d->masks ? tensor_f32(pass->probs) : NULL,
@@ -357,7 +385,8 @@ status detector_run(detector *d, detection_list *out, const uint8_t *pixels, int
     if (height > IMAGE_PACK_MAX_SIDE || width > IMAGE_PACK_MAX_SIDE)
         return error_set(STATUS_DATA, "cut the image or make it smaller",
                          "an image of %d x %d pixels; sides go to %d", width, height, IMAGE_PACK_MAX_SIDE);
-    double start = clock_seconds();
+    double start = d->origin.seconds = clock_seconds();
+    if (d->origin.event) device_event_record(d->dev, d->origin.event, NULL);
     memset(d->stage_ms, 0, sizeof d->stage_ms);
     RETURN_IF_ERROR(upload_pixels(d, pixels, height, width));
     d->stage_ms[DETECTOR_PREPROCESS] = 1e3 * (clock_seconds() - start);

@@ -16,6 +16,7 @@
 #ifndef INFER_DETECTOR_H
 #define INFER_DETECTOR_H
 
+#include "autograd/tape_times.h"
 #include "data/detection.h"
 #include "data/resize_rule.h"
 #include "device/device.h"
@@ -67,6 +68,9 @@ status detector_run(detector *d, detection_list *out, const uint8_t *pixels, int
 
 /* Milliseconds of the last run, [DETECTOR_STAGES]. */
 const double *detector_stage_ms(const detector *d);
+
+/* From now on every op is timed, and each run of one told as soon as the detector has waited for it (see tape_times.h). */
+void detector_observe(detector *d, tape_run_hook hook, void *context);
 
 /* Bytes of device memory that it holds now, the model's parameters apart. */
 size_t detector_memory(const detector *d);

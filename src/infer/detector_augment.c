@@ -249,7 +249,7 @@ status detector_run_augmented(detector *d, detection_list *out, int height, int 
     detector_augment *a = d->augment;
     detector_view views[MAX_VIEWS];
     bool paste = d->masks && !d->spec.raw_masks;
-    if (paste) RETURN_IF_ERROR(mask_paster_reserve(&d->paster, width));
+    if (paste) RETURN_IF_ERROR(detector_reserve_paster(d, width));
     list_views(views, d, height, width);
     RETURN_IF_ERROR(find_boxes(d, views));
     double start = clock_seconds();

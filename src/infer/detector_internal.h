@@ -35,6 +35,9 @@ struct detector {
     uint8_t *host_pixels; /* page-locked [pixel_bytes]; NULL where the host writes device memory itself */
     struct detector_augment *augment; /* NULL without */
     double stage_ms[DETECTOR_STAGES];
+    tape_run_hook hook; /* NULL: nobody observes */
+    void *hook_context;
+    device_instant origin; /* of the run, where it is observed */
 };
 
 /* A resized, possibly mirrored image. */
@@ -42,6 +45,9 @@ typedef struct detector_view {
     int32_t original_height, original_width, height, width;
     bool flip;
 } detector_view;
+
+/* mask_paster_reserve for d->paster. */
+status detector_reserve_paster(detector *d, int width);
 
 /* Queues one graph on the image that was uploaded, without waiting; every earlier view has been waited for. OS. */
 status detector_run_view(infer_graph **out, detector *d, const detector_view *view, infer_kind kind);

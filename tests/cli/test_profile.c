@@ -135,6 +135,27 @@ static void the_timeline_has_a_row_for_each_stream(void **state) {
     yajl_tree_free(tree);
 }
 
+static void detections_are_profiled(void **state) {
+    (void)state;
+    int count, events;
+    run("", "--inference~--synthetic~--warmup~1~--iters~3~--trace~t.json~INPUT.MIN_SIZE_TEST~64~INPUT.MAX_"
+            "SIZE_TEST~96");
+    yajl_val tree = read_tree("p.json");
+    yajl_val *rows = expect_rows(tree, &count);
+    static const char *const names[] = {"conv2d forward",    "roi_align_fpn forward",
+                                        "rpn_proposals.nms", "select_detections.nms",
+                                        "mask_paste",        "data wait"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!has_row(rows, count, names[i])) fail_msg("no row %s", names[i]);
+    assert_false(has_row(rows, count, "backward"));
+    assert_true(json_tree_positive(tree, "detections") <= 100);
+    yajl_tree_free(tree);
+    tree = read_tree("t.json");
+    json_tree_list(tree, "traceEvents", &events);
+    assert_true(events > 3 * 100);
+    yajl_tree_free(tree);
+}
+
 static void wrong_calls_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -144,6 +165,7 @@ static void wrong_calls_are_refused(void **state) {
                  {"--config~" CONFIG "~--synthetic~--by~color", "--by", 64},
                  {"--config~" CONFIG "~--synthetic~--iters~0", "--iters", 64},
                  {"--config~missing.yaml", "missing.yaml", 66},
+                 {"--config~" CONFIG "~--inference", "DATASETS.TEST", 78},
                  {"--config~" CONFIG "~--synthetic~--trace~no/t.json", "no/t.json", 73}};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         char words[512];
@@ -171,6 +193,7 @@ int main(void) {
         cmocka_unit_test(rows_add_up_to_the_step),
         cmocka_unit_test(layers_and_calls_are_rows_too),
         cmocka_unit_test(the_timeline_has_a_row_for_each_stream),
+        cmocka_unit_test(detections_are_profiled),
         cmocka_unit_test(wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -281,6 +281,18 @@ static void fake_backward(const op_call *call) {
                                               .backward = true});
 }
 
+static void fake_range_begin(device *d, const char *name) {
+    fake_device *f = (fake_device *)d;
+    CHECK(name && f->counts.open_ranges < 8, "range %s within too many", name ? name : "NULL");
+    f->counts.ranges++;
+    f->counts.open_ranges++;
+}
+
+static void fake_range_end(device *d) {
+    fake_device *f = (fake_device *)d;
+    CHECK(f->counts.open_ranges-- > 0, "a range ends that was not begun");
+}
+
 static const op_kernel *fake_find_kernel(const char *op_name, int index) {
     if (index > 0) return NULL;
     static op_kernel wrappers[MAX_WRAPPERS];
@@ -459,6 +471,8 @@ static const device_ops fake_ops = {
     .capture_end = fake_capture_end,
     .graph_launch = fake_graph_launch,
     .graph_free = fake_graph_free,
+    .range_begin = fake_range_begin,
+    .range_end = fake_range_end,
     .find_kernel = fake_find_kernel,
 };
 

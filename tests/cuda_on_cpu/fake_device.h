@@ -29,7 +29,8 @@ void fake_device_host_access(device *d, const char *what, const void *memory, si
 
 /* Ops, copies and fills queued so far. */
 typedef struct fake_device_counts {
-    uint64_t calls, copies, fills, graphs;
+    uint64_t calls, copies, fills, graphs, ranges;
+    int open_ranges; /* begun and not ended */
 } fake_device_counts;
 fake_device_counts fake_device_get_counts(const device *d);
 
