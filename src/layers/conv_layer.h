@@ -46,8 +46,8 @@ typedef struct conv_layer_spec {
 } conv_layer_spec;
 
 typedef struct conv_layer {
-    char name[PARAM_NAME_SIZE];
-    int weight, bias; /* parameter indices; -1: none */
+    char name[PARAM_NAME_SIZE]; /* on the tape */
+    int weight, bias;           /* parameter indices; -1: none */
     int norm_weight, norm_bias, running_mean, running_var;
     norm_spec norm;
     int stride, pad, live_pixels;

@@ -1,6 +1,6 @@
 /* The box head of a C4 model: a ResNet's res5 over each pooled region (stride 2 in its first block), the mean over what comes out,
  * and the box predictor. Masks are read from the same res5. Names are those of the ResNet, `backbone.body.layer4.`, so that one
- * name stands for res5 in models with FPN, without, and in weights of a ResNet alone. */
+ * name stands for res5 in models with FPN, without, and in weights of a ResNet alone; on the tape it is `roi_heads.res5.`. */
 #ifndef MODEL_RES5_HEAD_H
 #define MODEL_RES5_HEAD_H
 
