@@ -5,7 +5,11 @@
 const char *const step_part_names[STEP_PARTS] = {"input",   "backbone", "fpn",    "rpn",
                                                  "roi_box", "roi_mask", "losses", "other"};
 
-step_part step_part_of_layer(const char *layer) {
+static bool begins(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+step_part step_part_of_layer(const char *layer, map_kind maps) {
     static const struct {
         const char *start;
         step_part part;
@@ -21,7 +25,8 @@ step_part step_part_of_layer(const char *layer) {
                  {"roi_heads.loss_", STEP_PART_LOSSES},
                  {"roi_heads.mask_", STEP_PART_ROI_MASK},
                  {"roi_heads.", STEP_PART_ROI_BOX}};
+    if (maps == MAPS_C4 && begins(layer, "backbone.body.layer4.")) return STEP_PART_ROI_BOX;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (strncmp(layer, rules[i].start, strlen(rules[i].start)) == 0) return rules[i].part;
+        if (begins(layer, rules[i].start)) return rules[i].part;
     return STEP_PART_OTHER;
 }

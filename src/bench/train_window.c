@@ -39,9 +39,14 @@ void train_window_note(void *window, const step_report *report) {
     note_canvas(w, report->height, report->width);
 }
 
+typedef struct op_sums {
+    map_kind maps;
+    double parts[2][STEP_PARTS];
+} op_sums;
+
 static void add_run(void *context, const tape_run *run) {
-    window_sums *sums = context;
-    sums->parts[run->backward][step_part_of_layer(run->layer)] += run->seconds;
+    op_sums *ops = context;
+    ops->parts[run->backward][step_part_of_layer(run->layer, ops->maps)] += run->seconds;
 }
 
 static void add_sum(void *context, const grad_bucket_span *span) {
@@ -87,7 +92,8 @@ static double sum_of(const double *values, int count) {
 /* The optimizer's ops are a stage of their own, and what is between ops belongs to none of the parts. */
 void train_window_measure(void *window, const step_report *report) {
     train_window *w = window;
-    window_sums *sums = &w->sums, ops = {0};
+    window_sums *sums = &w->sums;
+    op_sums ops = {.maps = w->runner->job.model.spec.maps};
     step_queue_take_runs(w->runner->job.steps, report, add_run, &ops);
     step_queue_take_sums(w->runner->job.steps, add_sum, sums);
     add_counts(w, report->graph);
