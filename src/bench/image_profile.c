@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/thread_pool.h"
 #include "bench/json_output.h"
+#include "bench/score_threshold.h"
 #include "bench/synthetic_data.h"
 #include "evaluate/test_data.h"
 #include "setup/model_config.h"
@@ -100,17 +101,14 @@ static status detect(image_profile *p) {
     return STATUS_OK;
 }
 
-/* Random weights are sure of nothing: as many detections as may be, not all candidates. */
 static status lower_threshold(image_profile *p) {
-    detector_spec all = p->spec;
-    all.score_threshold = 0;
-    all.masks = false;
-    RETURN_IF_ERROR(detector_new(&p->detect, &p->model, p->dev, &all));
-    status s = detect(p);
-    if (s == STATUS_OK && p->found.count > 0)
-        p->spec.score_threshold = 0.999 * (double)p->found.items[p->found.count - 1].score;
-    detector_free(p->detect);
-    p->detect = NULL;
+    loader_batch batch;
+    RETURN_IF_ERROR(loader_next(p->data.sets[0].load, &batch));
+    const loader_sample *sample = &batch.samples[0];
+    status s = sample->pixels ? score_threshold_lower(&p->spec, &p->model, p->dev, sample->pixels,
+                                                      sample->height, sample->width)
+                              : STATUS_OK;
+    loader_release_batch(p->data.sets[0].load);
     return s;
 }
 
@@ -123,7 +121,7 @@ static void write_about(void *context, json_writer *w) {
 
 static status run(image_profile *p) {
     RETURN_IF_ERROR(loader_start_at(p->data.sets[0].load, 0));
-    if (p->options->random_start && !p->model.spec.rpn_only) RETURN_IF_ERROR(lower_threshold(p));
+    if (p->options->random_start) RETURN_IF_ERROR(lower_threshold(p));
     RETURN_IF_ERROR(detector_new(&p->detect, &p->model, p->dev, &p->spec));
     detector_observe(p->detect, note_run, p);
     for (int64_t i = 0; i < p->options->warmup; i++) RETURN_IF_ERROR(detect(p));

@@ -5,6 +5,7 @@
 #include "base/thread_pool.h"
 #include "bench/json_output.h"
 #include "bench/machine.h"
+#include "bench/score_threshold.h"
 #include "data/image_read.h"
 #include "data/synth_scene.h"
 #include "infer/detector.h"
@@ -80,23 +81,6 @@ static status predict(bench *b, detector *d, detection_list *found, int i, doubl
     return STATUS_OK;
 }
 
-/* Below the score of the last detection that there is room for, without a threshold. */
-static status choose_threshold(bench *b) {
-    detector *d;
-    detection_list found = {0};
-    double ms[DETECTOR_STAGES + 1];
-    detector_spec all = b->spec;
-    all.score_threshold = 0;
-    all.masks = false;
-    RETURN_IF_ERROR(detector_new(&d, &b->model, b->dev, &all));
-    status s = predict(b, d, &found, 0, ms);
-    if (s == STATUS_OK && found.count > 0)
-        b->spec.score_threshold = 0.999 * (double)found.items[found.count - 1].score;
-    detection_list_release(&found);
-    detector_free(d);
-    return s;
-}
-
 static status iterate(result *r, bench *b, detector *d, detection_list *found, stage_times *times) {
     const predict_bench_job *job = b->job;
     double ms[DETECTOR_STAGES + 1];
@@ -127,7 +111,10 @@ static status measure(bench *b) {
     const char *names[DETECTOR_STAGES + 1] = {[DETECTOR_STAGES] = "step"};
     memcpy(names, detector_stage_names, sizeof detector_stage_names);
     describe_sizes(r, b);
-    if (!b->job->cfg->MODEL_WEIGHTS[0] && !b->model.spec.rpn_only) RETURN_IF_ERROR(choose_threshold(b));
+    const image_buffer *first = &b->images[0];
+    if (!b->job->cfg->MODEL_WEIGHTS[0])
+        RETURN_IF_ERROR(
+            score_threshold_lower(&b->spec, &b->model, b->dev, first->pixels, first->height, first->width));
     r->score_threshold = b->spec.score_threshold;
     detector *d;
     detection_list found = {0};
