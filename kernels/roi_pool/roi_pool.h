@@ -23,7 +23,7 @@ typedef struct roi_pool_params {
 enum { ROI_POOL_X, ROI_POOL_ROIS };
 
 extern const op_def roi_pool_op;
-extern const op_kernel roi_pool_reference_f32, roi_pool_reference_f64;
+extern const op_kernel roi_pool_reference_f32, roi_pool_reference_f64, roi_pool_rows;
 
 tensor *roi_pool(struct tape *t, tensor *x, tensor *rois, const roi_pool_params *params);
 

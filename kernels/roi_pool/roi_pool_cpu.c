@@ -1,55 +1,37 @@
-/* Reference of roi_pool; also the one that ships. Channels are the tiles: each is written by one thread, in
- * the order of the regions. */
+/* Reference of roi_pool. Channels are the tiles: each is written by one thread, in the order of the regions. */
 #include "roi_pool/roi_pool.h"
 
 #include "base/thread_pool.h"
-#include "real_type.h"
+#include "roi_pool/roi_pool_bins.h"
 
 enum { CHANNEL_TILE = 32 };
 
 typedef struct region {
     const REAL *image; /* of x */
     int64_t image_offset;
-    int64_t low[2], size[2]; /* y, x: corner and size in pixels of the map */
+    pool_region g;
 } region;
-
-static int64_t to_pixel(REAL value) {
-    REAL rounded = round(value);
-    return rounded < -(REAL)INT32_MAX ? -INT32_MAX : rounded > (REAL)INT32_MAX ? INT32_MAX : (int64_t)rounded;
-}
 
 static region region_of(const op_call *call, int64_t r) {
     const roi_pool_params *p = call->params;
     const tensor *x = call->in[ROI_POOL_X];
-    const REAL *roi = (const REAL *)call->in[ROI_POOL_ROIS]->data + 5 * r;
-    region g = {.image_offset = (int64_t)roi[0] * x->shape[1] * x->shape[2] * x->shape[3]};
+    region g = {
+        .g = pool_region_make((const REAL *)call->in[ROI_POOL_ROIS]->data + 5 * r, (REAL)p->spatial_scale)};
+    g.image_offset = g.g.image * x->shape[1] * x->shape[2] * x->shape[3];
     g.image = (const REAL *)x->data + g.image_offset;
-    for (int axis = 0; axis < 2; axis++) {
-        g.low[axis] = to_pixel(roi[2 - axis] * (REAL)p->spatial_scale);
-        int64_t size = to_pixel(roi[4 - axis] * (REAL)p->spatial_scale) - g.low[axis] + 1;
-        g.size[axis] = size > 1 ? size : 1;
-    }
     return g;
 }
 
-/* Pixels [first, end) of one bin on both axes. */
+/* Pixels of one bin on both axes. */
 typedef struct bin {
-    int64_t first[2], end[2];
+    pool_range y, x;
 } bin;
-
-static void set_range(bin *b, const region *g, int axis, int p, int output_size, int64_t length) {
-    REAL size = (REAL)g->size[axis] / (REAL)output_size;
-    int64_t first = (int64_t)floor((REAL)p * size) + g->low[axis],
-            end = (int64_t)ceil((REAL)(p + 1) * size) + g->low[axis];
-    b->first[axis] = first < 0 ? 0 : first > length ? length : first;
-    b->end[axis] = end < 0 ? 0 : end > length ? length : end;
-}
 
 /* Index in the image of the first largest pixel of channel c; -1: the bin is empty. */
 static int64_t largest(const region *g, const bin *b, const int64_t shape[4], int64_t c) {
     int64_t best = -1;
-    for (int64_t y = b->first[0]; y < b->end[0]; y++) {
-        for (int64_t x = b->first[1]; x < b->end[1]; x++) {
+    for (int64_t y = b->y.first; y < b->y.end; y++) {
+        for (int64_t x = b->x.first; x < b->x.end; x++) {
             int64_t at = (y * shape[2] + x) * shape[3] + c;
             if (best < 0 || g->image[at] > g->image[best]) best = at;
         }
@@ -87,9 +69,8 @@ static void channels_tile(void *context, int64_t tile, int thread) {
         for (int p = 0; p < output_size; p++) {
             for (int q = 0; q < output_size; q++) {
                 int64_t out = ((r * output_size + p) * output_size + q) * channels;
-                bin b;
-                set_range(&b, &g, 0, p, output_size, shape[1]);
-                set_range(&b, &g, 1, q, output_size, shape[2]);
+                bin b = {pool_bin(&g.g, 0, p, output_size, shape[1]),
+                         pool_bin(&g.g, 1, q, output_size, shape[2])};
                 for (int64_t c = first; c < end; c++)
                     j->visit(j->call, &g, out + c, largest(&g, &b, shape, c));
             }
