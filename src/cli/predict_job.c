@@ -115,7 +115,9 @@ static status draw(predict_job *job, int index) {
                            .height = job->image.height,
                            .width = job->image.width,
                            .caption = file_name(job->images->paths[index])};
+    static const char *const proposal[] = {"proposal"};
     picture_classes classes = {.names = job->classes.classes.names, .count = job->classes.classes.count};
+    if (job->model.spec.rpn_only) classes = (picture_classes){.names = proposal, .count = 1};
     return picture_draw_detections(path, &image, &job->found, classes.names ? &classes : NULL,
                                    job->options->draw_threshold);
 }

@@ -15,11 +15,9 @@ static status open_dataset(train_data *d, const config *cfg) {
     return dataset_open_named(&d->set, specs->values, specs->count, cfg, &options);
 }
 
-/* An RPN alone has no classes. */
 static status list_classes(train_data *d, const config *cfg) {
-    if (!config_has_roi_heads(cfg)) return STATUS_OK;
     int count = (int)dataset_category_count(d->set);
-    if (count > cfg->MODEL_ROI_HEADS_NUM_CLASSES)
+    if (config_has_roi_heads(cfg) && count > cfg->MODEL_ROI_HEADS_NUM_CLASSES)
         return error_set(STATUS_CONFIG,
                          "set MODEL.ROI_HEADS.NUM_CLASSES to at least the number of categories",
                          "MODEL.ROI_HEADS.NUM_CLASSES is %" PRId64 ", but DATASETS.TRAIN has %d categories",

@@ -49,7 +49,7 @@ typedef struct weights_report {
 status weights_load(weights_report *report, param_store *store, const char *path, const config *cfg,
                     const weights_classes *classes, weights_use use);
 
-/* Writes all values to `path` (beside, then renamed). `classes` may be NULL. */
+/* Writes all values to `path` (beside, then renamed). `classes` may be NULL; an RPN alone has none. */
 status weights_save(const char *path, const param_store *store, const config *cfg,
                     const weights_classes *classes, int64_t iteration);
 

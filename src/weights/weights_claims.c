@@ -56,7 +56,7 @@ void weights_write_claims(safetensors_writer *writer, const config *cfg, const w
     safetensors_writer_metadata(writer, "norm", cfg->MODEL_RESNETS_NORM);
     json_format_f64(number, cfg->MODEL_RESNETS_NORM_EPS);
     safetensors_writer_metadata(writer, "norm_eps", number);
-    if (classes && classes->names) write_classes(writer, classes);
+    if (classes && classes->names && config_has_roi_heads(cfg)) write_classes(writer, classes);
     if (iteration >= 0) {
         snprintf(number, sizeof number, "%lld", (long long)iteration);
         safetensors_writer_metadata(writer, "iteration", number);
