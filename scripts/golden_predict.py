@@ -19,10 +19,10 @@ CLOSE_SCORE, CLOSE_BOX, CLOSE_MASK = 1e-5, 2e-3, 0.999
 FEWEST = 12
 
 
-def picture(seed, size=SIZE):
+def picture(seed):
     """Squares of 8 pixels in random colours, and some noise."""
     random = np.random.RandomState(seed)
-    h, w = size
+    h, w = SIZE
     coarse = random.randint(0, 200, (h // 8 + 1, w // 8 + 1, 3)).repeat(8, 0).repeat(8, 1)[:h, :w]
     return (coarse + random.randint(0, 56, (h, w, 3))).astype(np.uint8)
 
@@ -64,7 +64,7 @@ def find_seed(path, name, case, detect, keys, seeds):
     else:
         raise SystemExit(f'{name}: no seed gives enough detections that single precision finds, too')
     arrays = {'boxes': found[0].astype(np.float32), 'scores': found[1].astype(np.float32), 'labels': found[2].astype(np.int32),
-              'image': picture(seed, case.get('size', SIZE))}
+              'image': picture(seed)}
     if found[3] is not None:
         runs = [run_lengths(m) for m in found[3]]
         arrays.update(run_counts=np.array([len(r) for r in runs], np.int32), runs=np.concatenate(runs))

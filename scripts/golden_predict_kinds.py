@@ -1,7 +1,5 @@
 """The detections of golden_predict.py by detectron2's other kinds of model, see golden_trace_kinds.py. Of an RPN alone they are its
 proposals: label 0, and the probability of an object as score.
-
-detectron2 pads no image without an FPN: the picture's size is one that needs no padding.
 """
 import os
 
@@ -15,7 +13,6 @@ from golden_predict_detectron2 import STD
 from golden_trace_kinds import CASES, build, keys_of
 
 fast_rcnn.batched_nms = proposal_utils.batched_nms
-SIZE = (120, 96)
 
 
 def detections(case, dtype):
@@ -28,10 +25,9 @@ def detections(case, dtype):
     if not case['alone']:
         predictor = model.roi_heads.box_predictor
         predictor.test_score_thresh, predictor.test_topk_per_image = case['keys']['MODEL.ROI_HEADS.SCORE_THRESH_TEST'], DETECTIONS
-    image = np.ascontiguousarray(picture(case['seed'], SIZE)[..., ::-1])
+    image = np.ascontiguousarray(picture(case['seed'])[..., ::-1])
     h, w = image.shape[:2]
     image = ResizeShortestEdge([SHORT, SHORT], LONG).get_transform(image).apply_image(image)
-    assert all(side % 32 == 0 for side in image.shape[:2])
     with torch.no_grad():
         found = model([{'image': torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), 'height': h, 'width': w}])[0]
     if case['alone']:
@@ -45,7 +41,7 @@ def detections(case, dtype):
 def write_all(path, configs, seeds):
     torch.set_num_threads(1)
     for name, (recipe, config) in CASES.items():
-        case = {'recipe': os.path.join(configs, recipe), 'config': config, 'fpn': 'FPN' in recipe, 'alone': 'rpn' in recipe, 'size': SIZE}
+        case = {'recipe': os.path.join(configs, recipe), 'config': config, 'fpn': 'FPN' in recipe, 'alone': 'rpn' in recipe}
         case['classes'] = 1 if case['alone'] else 2
         case['overrides'] = ';'.join(f'MODEL.{k}={v}' for k, v in keys_of(case).items())
         case['keys'] = {**KEYS, 'MODEL.PIXEL_STD': STD, 'MODEL.RPN.POST_NMS_TOPK_TEST': 60 if case['alone'] else 150}

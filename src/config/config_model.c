@@ -74,5 +74,10 @@ status config_check_model(const config *cfg) {
             check_names(cfg, "MODEL.FPN.IN_FEATURES", &cfg->MODEL_FPN_IN_FEATURES, "res2, res3, res4, res5"));
     RETURN_IF_ERROR(check_names(cfg, "MODEL.RPN.IN_FEATURES", &cfg->MODEL_RPN_IN_FEATURES,
                                 fpn ? "p2, p3, p4, p5, p6" : "res4"));
+    if (fpn && cfg->INPUT_SIZE_DIVISIBILITY_TEST % 32 != 0)
+        return error_set(
+            STATUS_CONFIG, "set INPUT.SIZE_DIVISIBILITY_TEST 32",
+            "INPUT.SIZE_DIVISIBILITY_TEST = %lld: the maps of an FPN halve exactly on multiples of 32",
+            (long long)cfg->INPUT_SIZE_DIVISIBILITY_TEST);
     return config_has_roi_heads(cfg) ? check_roi_heads(cfg) : check_rpn_alone(cfg);
 }

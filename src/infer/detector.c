@@ -225,8 +225,9 @@ static status graph_of(infer_graph **out, detector *d, int64_t height, int64_t w
 }
 
 status detector_run_view(infer_graph **out, detector *d, const detector_view *view, infer_kind kind) {
-    int64_t height = (int64_t)round_up((size_t)view->height, CANVAS_DIVISOR);
-    int64_t width = (int64_t)round_up((size_t)view->width, CANVAS_DIVISOR);
+    size_t multiple = d->spec.size_divisibility ? (size_t)d->spec.size_divisibility : CANVAS_DIVISOR;
+    int64_t height = (int64_t)round_up((size_t)view->height, multiple);
+    int64_t width = (int64_t)round_up((size_t)view->width, multiple);
     RETURN_IF_ERROR(graph_of(out, d, height, width, kind));
     d->host->record = (image_pack_record){.height = view->original_height,
                                           .width = view->original_width,

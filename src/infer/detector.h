@@ -5,7 +5,7 @@
  *     detector_run(d, &found, pixels, height, width) for every image
  *
  * The graph of a canvas is recorded when the size is first met and kept; all run in one arena. An image is resized,
- * padded at the right and at the bottom to a multiple of CANVAS_DIVISOR for itself alone, uploaded once, and read back
+ * padded at the right and at the bottom to a multiple of size_divisibility for itself alone, uploaded once, and read back
  * once. Results do not depend on the number of threads, nor on the images before.
  *
  * An RPN alone gives its proposals: label 0, the probability of an object as score, by falling score; boxes as detectron2's
@@ -25,8 +25,9 @@
 enum { DETECTOR_MAX_SIZES = 64 };
 
 typedef struct detector_spec {
-    int short_edge; /* of the resized image; 0: images keep their size */
-    int max_size;   /* of its long edge */
+    int short_edge;        /* of the resized image; 0: images keep their size */
+    int max_size;          /* of its long edge */
+    int size_divisibility; /* of the canvas's sides; 0: CANVAS_DIVISOR, of which it is a multiple with MAPS_FPN */
     resize_rule rule;
     double score_threshold; /* detections score above this */
     double nms_threshold;   /* IoU above which a detection of the same class goes */

@@ -125,7 +125,7 @@ static void record(const mask_rcnn *model, infer_graph *pass, const detector_spe
 
 infer_graph *infer_graph_new(mask_rcnn *model, device *dev, const detector_spec *spec, infer_kind kind,
                              const infer_inputs *inputs, int64_t height, int64_t width) {
-    CHECK(height % CANVAS_DIVISOR == 0 && width % CANVAS_DIVISOR == 0,
+    CHECK(model->spec.maps == MAPS_C4 || (height % CANVAS_DIVISOR == 0 && width % CANVAS_DIVISOR == 0),
           "canvas %lld x %lld is not a multiple of %d", (long long)height, (long long)width, CANVAS_DIVISOR);
     infer_graph *pass = calloc(1, sizeof *pass);
     CHECK(pass, "out of memory for a graph");

@@ -16,7 +16,9 @@
 
 struct comm;
 
-enum { CANVAS_DIVISOR = 32 }; /* C5's stride: canvas sides are multiples of it */
+enum {
+    CANVAS_DIVISOR = 32
+}; /* C5's stride: canvas sides are multiples of it (without an FPN in testing any size goes) */
 
 /* The maps that proposals come from and regions are pooled from. */
 typedef enum map_kind {

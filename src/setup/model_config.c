@@ -145,6 +145,7 @@ void detector_spec_from_config(detector_spec *spec, const config *cfg) {
     *spec = (detector_spec){
         .short_edge = (int)cfg->INPUT_MIN_SIZE_TEST,
         .max_size = (int)cfg->INPUT_MAX_SIZE_TEST,
+        .size_divisibility = (int)cfg->INPUT_SIZE_DIVISIBILITY_TEST,
         .rule = strcmp(cfg->INPUT_RESIZE_ROUNDING, "floor") == 0 ? RESIZE_RULE_TORCHVISION
                                                                  : RESIZE_RULE_DETECTRON2,
         .score_threshold = cfg->MODEL_ROI_HEADS_SCORE_THRESH_TEST,

@@ -16,7 +16,8 @@
 
 #define ON_C4                                                                                                \
     "~MODEL.BACKBONE.NAME~build_resnet_backbone~MODEL.RESNETS.OUT_FEATURES~[res4]~MODEL.RPN.IN_FEATURES~"    \
-    "[res4]~MODEL.ANCHOR_GENERATOR.SIZES~[[8, 16, 32, 64, 128]]~MODEL.RPN.PRE_NMS_TOPK_TRAIN~200"
+    "[res4]~MODEL.ANCHOR_GENERATOR.SIZES~[[8, 16, 32, 64, "                                                  \
+    "128]]~MODEL.RPN.PRE_NMS_TOPK_TRAIN~200~INPUT.SIZE_DIVISIBILITY_TEST~1"
 #define C4_HEADS                                                                                             \
     ON_C4                                                                                                    \
     "~MODEL.ROI_HEADS.NAME~Res5ROIHeads~MODEL.ROI_HEADS.IN_FEATURES~[res4]~MODEL.ROI_BOX_HEAD.NAME~~"        \
@@ -207,6 +208,10 @@ static void what_is_not_there_is_refused(void **state) {
          78,
          {"MODEL.RPN.IN_FEATURES = [p2, p3]", "[p2, p3, p4, p5, p6]"},
          NULL},
+        {TRAIN "~INPUT.SIZE_DIVISIBILITY_TEST~48",
+         78,
+         {"INPUT.SIZE_DIVISIBILITY_TEST = 48"},
+         "INPUT.SIZE_DIVISIBILITY_TEST 32"},
         {TRAIN "~MODEL.ROI_BOX_HEAD.NUM_FC~1", 78, {"MODEL.ROI_BOX_HEAD.NUM_FC = 1"}, NULL},
         {TRAIN "~TEST.KEEP_BEST~box_proposals/AR@100", 78, {"TEST.KEEP_BEST", "GeneralizedRCNN"}, "bbox/AP"},
         {TRAIN "~MODEL.BACKBONE.NAME~build_resnet_backbone~MODEL.RESNETS.OUT_FEATURES~[res4]~MODEL.RPN.IN_"
