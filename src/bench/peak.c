@@ -6,7 +6,8 @@
 #include "linear/linear.h"
 
 enum {
-    CPU_SIDE = 2048,
+    CPU_SIDE = 1024, /* for a few threads; twice that for more, so that each has enough to do */
+    FEW_THREADS = 8,
     GPU_SIDE = 8192,
     TRIAD_FLOATS = 1 << 25,
     TRIAD_TILE = 1 << 16,
@@ -29,7 +30,8 @@ status peak_gemm(double *gflops, device *dev, dtype storage, bool tf32) {
     bool is_cpu = device_get_kind(dev) == DEVICE_CPU;
     const op_kernel *on_gpu[] = {is_cpu ? NULL : device_find_kernel(dev, "linear"), NULL};
     const op_kernel *const on_cpu[] = {&linear_direct, &linear_blas, NULL};
-    int64_t side = is_cpu ? CPU_SIDE : GPU_SIDE;
+    int64_t cpu_side = thread_pool_size() > FEW_THREADS ? 2 * CPU_SIDE : CPU_SIDE,
+            side = is_cpu ? cpu_side : GPU_SIDE;
     const linear_params params = {.relu = false};
     op_case product = {
         .name = "square",
