@@ -4,7 +4,7 @@
 #include "base/thread_pool.h"
 #include "bench/json_output.h"
 #include "bench/machine.h"
-#include "bench/process_memory.h"
+#include "bench/process_use.h"
 #include "image_pack/image_pack.h"
 #include "model/canvas_cache.h"
 #include "model/forward.h"
@@ -21,7 +21,7 @@ enum { WARM_UP_IMAGES = 64 };
 /* Sums over the images of a pass. */
 typedef struct pass {
     int64_t images;
-    double seconds, wait, fill, transform;
+    double seconds, wait, fill, transform, worker_cpu, rank_cpu;
     sample_seconds made;
     double pixels;
 } pass;
@@ -90,8 +90,16 @@ static status transform(bench *b, pass *p, const loader_batch *batch) {
     return STATUS_OK;
 }
 
+/* Adds `sign` times what the processes have computed so far. */
+static void add_cpu(pass *p, const bench *b, double sign) {
+    for (int i = 0; i < LOADER_MAX_WORKERS && loader_worker_pid(b->data.load, i); i++)
+        p->worker_cpu += sign * process_cpu_seconds(loader_worker_pid(b->data.load, i));
+    p->rank_cpu += sign * process_cpu_seconds(getpid());
+}
+
 static status run_pass(pass *p, bench *b, int64_t batches, bool with_transform) {
     *p = (pass){0};
+    add_cpu(p, b, -1);
     double start = clock_seconds();
     for (int64_t i = 0; i < batches; i++) {
         loader_batch batch;
@@ -103,6 +111,7 @@ static status run_pass(pass *p, bench *b, int64_t batches, bool with_transform) 
             loader_release_batch(b->data.load);
     }
     p->seconds = clock_seconds() - start;
+    add_cpu(p, b, 1);
     return STATUS_OK;
 }
 
@@ -181,9 +190,15 @@ static void tell_rates(json_writer *w, const bench *b) {
            pixels = 1e-6 * b->alone.pixels / (double)b->alone.images;
     printf("%lld images of %.2f megapixels, batches of %lld, %lld workers\n", (long long)b->alone.images,
            pixels, (long long)cfg->SOLVER_IMS_PER_BATCH, (long long)cfg->DATALOADER_NUM_WORKERS);
-    printf("loader alone          %9.1f img/s\nwith the transform    %9.1f img/s\n\n", alone, whole);
+    double ms = 1e3 / (double)b->alone.images;
+    printf(
+        "loader alone          %9.1f img/s; CPU time of an image: %.2f ms of workers, %.2f ms of the rank\n",
+        alone, ms * b->alone.worker_cpu, ms * b->alone.rank_cpu);
+    printf("with the transform    %9.1f img/s\n\n", whole);
     json_output_f64(w, "img_per_s", alone);
     json_output_f64(w, "img_per_s_with_transform", whole);
+    json_output_f64(w, "worker_cpu_ms", ms * b->alone.worker_cpu);
+    json_output_f64(w, "rank_cpu_ms", ms * b->alone.rank_cpu);
     json_output_f64(w, "images", (double)b->alone.images);
     json_output_f64(w, "workers", (double)cfg->DATALOADER_NUM_WORKERS);
     json_output_f64(w, "batch", (double)cfg->SOLVER_IMS_PER_BATCH);

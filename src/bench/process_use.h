@@ -1,6 +1,6 @@
-/* Memory of a running process, as the kernel tells it. */
-#ifndef BENCH_PROCESS_MEMORY_H
-#define BENCH_PROCESS_MEMORY_H
+/* Memory and time of a running process, as the kernel tells it. */
+#ifndef BENCH_PROCESS_USE_H
+#define BENCH_PROCESS_USE_H
 
 #include <stddef.h>
 #include <sys/types.h>
@@ -13,5 +13,8 @@ typedef struct process_memory {
 
 /* Zeros where the system does not tell (no smaps_rollup, or another user's process). */
 process_memory process_memory_of(pid_t pid);
+
+/* Seconds that its threads have computed, in steps of the kernel's clock (often 10 ms); 0 where the system does not tell. */
+double process_cpu_seconds(pid_t pid);
 
 #endif
