@@ -17,7 +17,7 @@ enum {
     MOST_REPETITIONS = 1000
 };
 
-static const double measured_seconds = 0.2, slow_seconds = 1;
+static const double usual_seconds = 0.2, slow_seconds = 1;
 
 struct op_timer {
     device *dev;
@@ -30,6 +30,7 @@ struct op_timer {
     int block_count;
     size_t scratch_bytes;
     bool backward;
+    double seconds;               /* for repetitions */
     const op_kernel *prepared[2]; /* forward and backward have prepared themselves on this memory */
 };
 
@@ -205,6 +206,7 @@ status op_timer_new(op_timer **out, device *dev, const op_def *op, const op_case
                         .tf32 = options->tf32,
                         .stream = device_get_stream(dev, DEVICE_STREAM_COMPUTE)};
     r->backward = options->backward && op->differentiable;
+    r->seconds = options->seconds > 0 ? options->seconds : usual_seconds;
     describe_inputs(r, c);
     status s = op_infer(&r->call);
     if (s == STATUS_OK && r->backward) describe_gradients(r);
@@ -285,8 +287,9 @@ static double warm_up(op_timer *r, const op_kernel *kernel, bool backward, devic
     return seconds;
 }
 
-static int repetitions_for(double seconds) {
-    double wanted = seconds > 0 ? measured_seconds / seconds + 1 : MOST_REPETITIONS;
+/* `seconds` is one run's. */
+static int repetitions_for(const op_timer *r, double seconds) {
+    double wanted = seconds > 0 ? r->seconds / seconds + 1 : MOST_REPETITIONS;
     return wanted < LEAST_REPETITIONS  ? LEAST_REPETITIONS
            : wanted > MOST_REPETITIONS ? MOST_REPETITIONS
                                        : (int)wanted;
@@ -296,7 +299,7 @@ status op_timer_seconds(double *seconds, op_timer *r, const op_kernel *kernel, b
     RETURN_IF_ERROR(take_scratch(r, kernel, backward));
     device_event **events = NULL;
     RETURN_IF_ERROR(make_events(&events, r, 2));
-    int count = repetitions_for(warm_up(r, kernel, backward, events));
+    int count = repetitions_for(r, warm_up(r, kernel, backward, events));
     free_events(r, events, 2);
     RETURN_IF_ERROR(make_events(&events, r, 2 * count));
     double *times = calloc((size_t)count, sizeof *times);
