@@ -360,6 +360,9 @@ else
   train_r50 r50_batch_2_bf16_no_graph 300 figures_of_train 2 bf16 500 CUDA.GRAPH False
   train_r50 times_r50_batch_2_bf16 300 figures_of_times 2 bf16 50 --times
   train_r50 times_r50_batch_12_bf16 300 figures_of_times 12 bf16 50 --times
+  # suppression of C4's 12000 boxes, and an RPN alone
+  train times_c4_batch_2_bf16 300 figures_of_times mask_rcnn_R_50_C4_1x large 2 bf16 50 --times SOLVER.BASE_LR 1e-5
+  train rpn_c4_batch_2_bf16 300 figures_of_train rpn_R_50_C4_1x large 2 bf16 200 SOLVER.BASE_LR 1e-5
   check_two_ranks 300 500
   check_torchvision 300 50
   check_gpu_tests 1800
