@@ -49,6 +49,8 @@ static status run_with(config *cfg, const cli_args *args) {
     status s = parse_job(&job, args);
     /* The same random weights in every run. */
     if (s == STATUS_OK && cfg->SEED < 0) s = config_set(cfg, "SEED", "1");
+    bool random_start = cli_flag(args, "synthetic") && !cli_value(args, "weights");
+    if (s == STATUS_OK && random_start) s = config_set(cfg, "MODEL.WEIGHTS", "");
     for (int i = 0; i < args->argument_count && s == STATUS_OK; i++)
         s = image_list_add(&images, args->arguments[i]);
     if (s == STATUS_OK) s = predict_bench_run(&job);
@@ -66,8 +68,9 @@ static status run(const cli_args *args) {
 
 static const cli_option options[] = {
     {.name = "config", .value = "FILE", .help = "configuration file", .required = true},
-    {.name = "weights", .value = "FILE", .help = "safetensors file; replaces MODEL.WEIGHTS; \"\" is random"},
-    {.name = "synthetic", .help = "a drawn image instead of IMAGE..."},
+    {.name = "weights", .value = "FILE", .help = "safetensors file; replaces MODEL.WEIGHTS"},
+    {.name = "synthetic",
+     .help = "a drawn image instead of IMAGE..., and random weights unless --weights is given"},
     {.name = "size",
      .value = "HxW",
      .help = "of the drawn image, which is then not resized; without it 480x800, resized as configured",
@@ -86,11 +89,10 @@ const cli_command cmd_bench_predict = {
              "[--json FILE] [KEY VALUE...]",
     .details = "One image at a time, from RGB in memory to masks in memory. Random weights are sure of "
                "nothing, so without weights the score threshold is put where TEST.DETECTIONS_PER_IMAGE pass.",
-    .examples =
-        {"maskrcnn bench predict --config configs/mask_rcnn_R_50_FPN_1x.yaml --weights \"\" --synthetic",
-         "maskrcnn bench predict --config configs/mask_rcnn_R_50_FPN_1x.yaml --synthetic --size "
-         "800x1333 --size 2304x3840 --raw-masks --json predict.json",
-         "maskrcnn bench predict --config c.yaml --weights w.safetensors --iters 50 photo.jpg"},
+    .examples = {"maskrcnn bench predict --config configs/mask_rcnn_R_50_FPN_1x.yaml --synthetic",
+                 "maskrcnn bench predict --config configs/mask_rcnn_R_50_FPN_1x.yaml --synthetic --size "
+                 "800x1333 --size 2304x3840 --raw-masks --json predict.json",
+                 "maskrcnn bench predict --config c.yaml --weights w.safetensors --iters 50 photo.jpg"},
     .options = options,
     .argument = "IMAGE",
     .max_arguments = CLI_ANY_COUNT,

@@ -62,7 +62,7 @@ static const invocation invocations[] = {
     {"maskrcnn~bench~predict~--config~" TEST_SOURCE_DIR "/configs/quickstart.yaml~--synthetic~--size~800", 64,
      "--size 800", "800x1333"},
     {"maskrcnn~bench~predict~--config~" TEST_SOURCE_DIR
-     "/configs/quickstart.yaml~--synthetic~MODEL.WEIGHTS~none.safetensors",
+     "/configs/quickstart.yaml~--synthetic~--weights~none.safetensors",
      66, "none.safetensors", NO_ADVICE},
     {"maskrcnn~bench~eval~--annotations~gt.json", 64, "--results", NO_ADVICE},
     {"maskrcnn~bench~eval~--annotations~none.json~--results~dt.json", 66, "none.json", NO_ADVICE},
