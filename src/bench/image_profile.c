@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/thread_pool.h"
 #include "bench/json_output.h"
-#include "bench/score_threshold.h"
+#include "bench/random_model.h"
 #include "bench/synthetic_data.h"
 #include "evaluate/test_data.h"
 #include "setup/model_config.h"
@@ -62,6 +62,7 @@ static status open_model(image_profile *p) {
     RETURN_IF_ERROR(setup_device(&p->dev, p->cfg, p->env.local_rank));
     thread_pool_start(setup_thread_count(p->cfg, 1));
     RETURN_IF_ERROR(setup_model(&p->model, p->cfg, p->dev, false, weights, NULL, WEIGHTS_EXACT));
+    if (p->options->random_start) random_model_calm(&p->model, p->cfg);
     detector_spec_from_config(&p->spec, p->cfg);
     return STATUS_OK;
 }
@@ -105,8 +106,8 @@ static status lower_threshold(image_profile *p) {
     loader_batch batch;
     RETURN_IF_ERROR(loader_next(p->data.sets[0].load, &batch));
     const loader_sample *sample = &batch.samples[0];
-    status s = sample->pixels ? score_threshold_lower(&p->spec, &p->model, p->dev, sample->pixels,
-                                                      sample->height, sample->width)
+    status s = sample->pixels ? random_model_lower_threshold(&p->spec, &p->model, p->dev, sample->pixels,
+                                                             sample->height, sample->width)
                               : STATUS_OK;
     loader_release_batch(p->data.sets[0].load);
     return s;

@@ -5,7 +5,7 @@
 #include "base/thread_pool.h"
 #include "bench/json_output.h"
 #include "bench/machine.h"
-#include "bench/score_threshold.h"
+#include "bench/random_model.h"
 #include "data/image_read.h"
 #include "data/synth_scene.h"
 #include "infer/detector.h"
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_HEIGHT = 480, DEFAULT_WIDTH = 800, RANDOM_SCALE = 4096 };
+enum { DEFAULT_HEIGHT = 480, DEFAULT_WIDTH = 800 };
 
 /* What was measured at one size. */
 typedef struct result {
@@ -113,8 +113,8 @@ static status measure(bench *b) {
     describe_sizes(r, b);
     const image_buffer *first = &b->images[0];
     if (!b->job->cfg->MODEL_WEIGHTS[0])
-        RETURN_IF_ERROR(
-            score_threshold_lower(&b->spec, &b->model, b->dev, first->pixels, first->height, first->width));
+        RETURN_IF_ERROR(random_model_lower_threshold(&b->spec, &b->model, b->dev, first->pixels,
+                                                     first->height, first->width));
     r->score_threshold = b->spec.score_threshold;
     detector *d;
     detection_list found = {0};
@@ -238,19 +238,11 @@ static status tell(const bench *b) {
 
 /* ---- running ---------------------------------------------------------------------------------------------- */
 
-/* Random weights behind norms that are frozen at nothing double the variance in every block, until scores are 0 and 1 and boxes
- * cover the image. All biases are 0, so that a smaller image gives smaller activations everywhere. */
-static void calm_random_weights(bench *b) {
-    const config *cfg = b->job->cfg;
-    if (cfg->MODEL_WEIGHTS[0] || strcmp(cfg->MODEL_RESNETS_NORM, "FrozenBN") != 0) return;
-    for (int c = 0; c < 3; c++) b->model.spec.pixels.std[c] *= RANDOM_SCALE;
-}
-
 static status run_on_device(bench *b) {
     const config *cfg = b->job->cfg;
     RETURN_IF_ERROR(setup_precision(&b->precision, cfg, b->dev));
     RETURN_IF_ERROR(setup_model(&b->model, cfg, b->dev, false, cfg->MODEL_WEIGHTS, NULL, WEIGHTS_EXACT));
-    calm_random_weights(b);
+    if (!cfg->MODEL_WEIGHTS[0]) random_model_calm(&b->model, cfg);
     detector_spec_from_config(&b->spec, cfg);
     b->spec.raw_masks = b->job->raw_masks;
     RETURN_IF_ERROR(measure_all(b));

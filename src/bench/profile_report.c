@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "bench/json_output.h"
+#include "setup/setup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,21 @@ static void write_row(json_writer *w, const op_table_row *row, const op_table_pe
     json_write_end_object(w);
 }
 
+/* What all rows cost, and the time that this takes at the measured rate of products. */
+static op_cost cost_of(const profile_report *r, double *floor_seconds) {
+    op_cost sum = {0};
+    int count;
+    op_table_row *rows = op_table_rows(r->table, &count);
+    for (int i = 0; i < count; i++) {
+        sum.flops += rows[i].cost.flops;
+        sum.read_bytes += rows[i].cost.read_bytes;
+        sum.written_bytes += rows[i].cost.written_bytes;
+    }
+    free(rows);
+    *floor_seconds = r->machine.gemm_gflops > 0 ? 1e-9 * sum.flops / r->machine.gemm_gflops : 0;
+    return sum;
+}
+
 static status write_json(const profile_report *r, profile_about about, void *context) {
     static const char *const groups[] = {"op", "layer", "call"};
     json_writer w;
@@ -89,6 +105,12 @@ static status write_json(const profile_report *r, profile_about about, void *con
     json_output_i64(&w, "steps", r->steps);
     json_output_text(&w, "by", groups[r->group]);
     json_output_text(&w, "device", r->machine.device);
+    json_output_text(&w, "precision", setup_precision_name(&r->precision));
+    double floor_seconds;
+    op_cost cost = cost_of(r, &floor_seconds);
+    json_output_f64(&w, "gflop", 1e-9 * cost.flops);
+    json_output_f64(&w, "gb", 1e-9 * (cost.read_bytes + cost.written_bytes));
+    json_output_f64(&w, "floor_ms", 1e3 * floor_seconds);
     if (about) about(context, &w);
     json_write_key(&w, "ops");
     json_write_begin_array(&w);
@@ -105,11 +127,17 @@ static status write_json(const profile_report *r, profile_about about, void *con
 
 status profile_report_tell(profile_report *r, device *dev, const precision *p, profile_about about,
                            void *context) {
+    r->precision = *p;
     machine_describe(&r->machine, dev);
     RETURN_IF_ERROR(machine_measure(&r->machine, dev, p->storage, p->tf32));
     op_table_peaks peaks = peaks_of(&r->machine);
     machine_print(&r->machine, stdout);
     printf("%s: %.3f ms, mean of %lld\n", r->what, 1e3 * r->seconds / (double)r->steps, (long long)r->steps);
+    double floor_seconds, step = r->seconds / (double)r->steps;
+    op_cost cost = cost_of(r, &floor_seconds);
+    printf("%.3f GFLOP, %.3f GB read and written; at the rate of products alone %.3f ms, %.1f %% of that\n",
+           1e-9 * cost.flops, 1e-9 * (cost.read_bytes + cost.written_bytes), 1e3 * floor_seconds,
+           100 * floor_seconds / step);
     op_table_print(r->table, stdout, &peaks, r->group == OP_TABLE_BY_OP ? 0 : PROFILE_ROWS);
     RETURN_IF_ERROR(write_json(r, about, context));
     return r->trace ? trace_events_write(&r->events, r->trace) : STATUS_OK;

@@ -19,6 +19,7 @@ typedef struct profile_report {
     int64_t steps;
     double seconds; /* of all steps */
     machine machine;
+    precision precision;
 } profile_report;
 
 /* Codes of json_output_check for both files. profile_report_close in any case. */

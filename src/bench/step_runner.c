@@ -1,6 +1,7 @@
 #include "bench/step_runner.h"
 
 #include "base/log.h"
+#include "bench/random_model.h"
 #include "setup/train_data.h"
 
 #include <inttypes.h>
@@ -61,6 +62,7 @@ static status prepare(step_runner *r, const step_runner_options *options) {
 static status start(step_runner *r, const step_runner_options *options) {
     train_job *job = &r->job;
     RETURN_IF_ERROR(train_job_start_model(job, options->random_start ? "" : job->cfg->MODEL_WEIGHTS));
+    if (options->random_start) random_model_calm(&job->model, job->cfg);
     return train_job_start_steps(job, &(step_queue_spec){.measure = options->measure}, 0);
 }
 

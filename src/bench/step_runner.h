@@ -8,7 +8,7 @@
 typedef struct step_runner_options {
     bool
         synthetic; /* generated pictures of the configuration's size instead of DATASETS.TRAIN; the learning rate is 0 */
-    bool random_start;  /* MODEL.WEIGHTS is not read */
+    bool random_start;  /* MODEL.WEIGHTS is not read; see random_model.h */
     bool measure;       /* see step_queue_measure */
     int64_t iterations; /* that will be run at most */
 } step_runner_options;

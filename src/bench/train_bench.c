@@ -6,6 +6,7 @@
 #include "bench/machine.h"
 #include "bench/median.h"
 #include "bench/train_window.h"
+#include "setup/setup.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -121,12 +122,6 @@ static status run_steps(train_bench *b) {
 
 /* --- telling --------------------------------------------------------------------------------------------------------- */
 
-static const char *precision_name(const precision *p) {
-    if (p->storage == DTYPE_BF16) return "bf16";
-    if (p->storage == DTYPE_F16) return "fp16";
-    return p->tf32 ? "tf32" : "fp32";
-}
-
 static double img_per_s(const train_bench *b) {
     return 1e3 * (double)b->cfg->SOLVER_IMS_PER_BATCH / b->step_ms;
 }
@@ -169,7 +164,7 @@ static void print(const train_bench *b) {
     const train_job *job = &b->runner.job;
     machine_print(&b->machine, stdout);
     printf("%s, %s, %d rank%s of %d image%s, batch of a rank [%d,%" PRId64 ",%" PRId64 ",3]%s\n",
-           b->machine.device, precision_name(&job->model.params.precision), job->env.size,
+           b->machine.device, setup_precision_name(&job->model.params.precision), job->env.size,
            job->env.size == 1 ? "" : "s", train_job_images(job), train_job_images(job) == 1 ? "" : "s",
            train_job_images(job), b->ranks[0].height, b->ranks[0].width,
            b->options->synthetic ? ", generated pictures" : "");
@@ -237,7 +232,7 @@ static void write_what(json_writer *w, const train_bench *b) {
     write_named(w, "per_image", window_count_names, b->counts, WINDOW_COUNTS);
     json_output_bool(w, "synthetic", b->options->synthetic);
     json_output_text(w, "device", b->machine.device);
-    json_output_text(w, "precision", precision_name(&job->model.params.precision));
+    json_output_text(w, "precision", setup_precision_name(&job->model.params.precision));
     json_output_text(w, "sums_over", comm_backend_name(job->c));
 }
 

@@ -42,6 +42,12 @@ status setup_precision(precision *out, const config *cfg, const device *dev) {
     return STATUS_OK;
 }
 
+const char *setup_precision_name(const precision *p) {
+    if (p->storage == DTYPE_BF16) return "bf16";
+    if (p->storage == DTYPE_F16) return "fp16";
+    return p->tf32 ? "tf32" : "fp32";
+}
+
 int setup_thread_count(const config *cfg, int local_ranks) {
     if (cfg->CPU_THREADS > 0) return (int)cfg->CPU_THREADS;
     int share = thread_pool_usable_cores() / (local_ranks > 0 ? local_ranks : 1);

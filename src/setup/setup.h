@@ -14,6 +14,9 @@ status setup_device(device **dev, const config *cfg, int local_rank);
 /* PRECISION on this device. CONFIG: 16 bits or TF32 on the CPU. */
 status setup_precision(precision *out, const config *cfg, const device *dev);
 
+/* As PRECISION names it: "fp32", "tf32", "bf16", "fp16". */
+const char *setup_precision_name(const precision *p);
+
 /* CPU.THREADS, or the usable cores shared by the ranks of this host. */
 int setup_thread_count(const config *cfg, int local_ranks);
 

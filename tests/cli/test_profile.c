@@ -71,6 +71,9 @@ static void rows_add_up_to_the_step(void **state) {
                                         "conv2d_transpose back"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!has_row(rows, count, names[i])) fail_msg("no row %s", names[i]);
+    json_tree_positive(tree, "gflop");
+    json_tree_positive(tree, "floor_ms");
+    assert_string_equal(json_tree_text(tree, "precision"), "fp32");
     json_tree_positive(rows[0], "flops");
     json_tree_positive(rows[0], "gflop_per_s");
     json_tree_positive(rows[0], "peak_share");
