@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +17,10 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return remove(path);
 }
 
-/* The signals that end a job go to all its processes; this one stays to clear up. */
+/* A session of its own, since what ends a job ends all processes of its group; this one stays to clear up. */
 static _Noreturn void remove_at_end(const char *folder, int end) {
-    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
     char byte;
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) signal(ignored[i], SIG_IGN);
+    setsid();
     while (read(end, &byte, 1) < 0 && errno == EINTR) continue;
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     _exit(0);

@@ -132,6 +132,18 @@ static void a_dataset_is_trained_on(void **state) {
     yajl_tree_free(tree);
 }
 
+static void a_killed_run_leaves_no_pictures(void **state) {
+    (void)state;
+    char words[1024];
+    snprintf(words, sizeof words,
+             "env~TMPDIR=%s/tmp~maskrcnn~bench~train~--config~" CONFIG "~--synthetic~--iters~1000000" SMALL,
+             folder);
+    run_program(&result, folder, words, 5);
+    assert_int_equal(result.code, RUN_TIMED_OUT);
+    for (int i = 0; i < 100 && count_files("tmp") > 0; i++) usleep(100000);
+    assert_int_equal(count_files("tmp"), 0);
+}
+
 /* The default learning rate makes this one infinite; generated pictures are looked at without learning. */
 static void losses_that_are_not_finite_end_it(void **state) {
     (void)state;
@@ -188,6 +200,7 @@ int main(void) {
         cmocka_unit_test(two_ranks_share_a_batch),
         cmocka_unit_test(a_dataset_is_trained_on),
         cmocka_unit_test(losses_that_are_not_finite_end_it),
+        cmocka_unit_test(a_killed_run_leaves_no_pictures),
         cmocka_unit_test(wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
