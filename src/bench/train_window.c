@@ -77,8 +77,8 @@ static void add_counts(train_window *w, const train_graph *step) {
     counts[WINDOW_OBJECTS] += total(dev, &objects, 0, images);
     counts[WINDOW_ANCHORS] += total(dev, step->sampled[0], 0, 1);
     counts[WINDOW_ANCHOR_POSITIVES] += total(dev, step->sampled[0], 1, 1);
-    if (!step->sampled[1]) return;
     counts[WINDOW_PROPOSALS] += total(dev, step->proposals, 0, images);
+    if (!step->sampled[1]) return;
     counts[WINDOW_ROIS] += total(dev, step->sampled[1], 0, 1);
     counts[WINDOW_POSITIVES] += total(dev, step->sampled[1], 1, 1);
 }

@@ -159,7 +159,7 @@ typedef struct train_graph {
     tensor *levels[FPN_LEVELS]; /* P2..P6; C4 and NULLs */
     tensor *sampled
         [2]; /* f32 [2] each, this rank's: anchors, foreground among them; RoIs, likewise (NULL: no heads) */
-    tensor *proposals; /* i32 [N]: of each image, that the RoIs were sampled from; NULL: no heads */
+    tensor *proposals; /* i32 [N]: of each image, that the RoIs were sampled from */
     size_t bytes;      /* step memory it needs */
     int64_t runs;      /* for the caller: how often it ran, and its recording, freed with the graph */
     struct device_graph *recording;

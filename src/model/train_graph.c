@@ -163,17 +163,17 @@ static void record(mask_rcnn *model, train_graph *step, const step_inputs *input
     step_tensors in = declare_inputs(step->t, model, &step->shape, inputs);
     forward_levels(model, &step->g, in.images, step->levels);
     forward_rpn rpn = forward_rpn_heads(model, &step->g, step->levels);
-    rpn_proposals_result proposals = {0};
-    if (!model->spec.rpn_only) proposals = forward_proposals(model, step->t, &rpn, in.info, in.images, false);
+    /* An RPN alone makes them too, as in detectron2: nothing reads them, but a step's times and counts show them. */
+    rpn_proposals_result proposals = forward_proposals(model, step->t, &rpn, in.info, in.images, false);
     rpn_targets_result anchors = sample_anchors(model, step, &in);
     roi_targets_result rois = {.sampled = anchors.sampled}; /* without heads there are no others to count */
     if (!model->spec.rpn_only) {
         rois = sample_rois(model, step, &proposals, &in);
         step->sampled[1] = rois.sampled;
-        step->proposals = proposals.counts;
         tape_keep(step->t, rois.sampled);
-        tape_keep(step->t, proposals.counts);
     }
+    step->proposals = proposals.counts;
+    tape_keep(step->t, proposals.counts);
     tape_scope(step->t, "counts");
     step->sampled[0] = anchors.sampled;
     tape_keep(step->t, anchors.sampled);
