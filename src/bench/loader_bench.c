@@ -200,6 +200,7 @@ static void tell_rates(json_writer *w, const bench *b) {
     json_output_f64(w, "worker_cpu_ms", ms * b->alone.worker_cpu);
     json_output_f64(w, "rank_cpu_ms", ms * b->alone.rank_cpu);
     json_output_f64(w, "images", (double)b->alone.images);
+    json_output_f64(w, "dataset_images", sampler_image_count(loader_sampler(b->data.load)));
     json_output_f64(w, "workers", (double)cfg->DATALOADER_NUM_WORKERS);
     json_output_f64(w, "batch", (double)cfg->SOLVER_IMS_PER_BATCH);
     json_output_f64(w, "epochs", b->job->epochs);

@@ -15,14 +15,15 @@ typedef struct loader_bench_job {
 
 /* Prints a table and writes
  *
- *   {"img_per_s", "images", "workers", "batch", "epochs", "img_per_s_with_transform", "worker_cpu_ms", "rank_cpu_ms",
+ *   {"img_per_s", "images", "dataset_images", "workers", "batch", "epochs", "img_per_s_with_transform", "worker_cpu_ms", "rank_cpu_ms",
  *    "stages_ms": {"read", "decode", "annotations", "ring", "wait", "fill", "transform"}, "skipped_images",
  *    "megapixels_per_image", "processes": [{"role", "pid", "rss_mib", "private_mib", "pss_mib"}, ...], "machine": {...},
  *    "peak_rss_mib"}
  *
  * Times are of one image. read, decode and annotations are work of a worker; ring is what is left of the workers' time: handing over,
  * and waiting for requests or for a core; transform runs on the device after filling. The CPU times are those of the loader alone:
- * what it takes also where other programs hold the cores. img_per_s is the loader alone. Call it before
+ * what it takes also where other programs hold the cores. img_per_s is the loader alone;
+ * images are those that were timed, whole batches. Call it before
  * threads, MPI or a device are started: the loader forks. Codes of config, data and device. */
 status loader_bench_run(const loader_bench_job *job);
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "base/thread_pool.h"
+#include "base/host_memory.h"
 #include "bench/machine.h"
 #include "bench/median.h"
 
@@ -50,6 +50,12 @@ static void json_has_the_machine(void **state) {
     device_close(dev);
 }
 
+static void memory_is_free(void **state) {
+    (void)state;
+    assert_true(host_memory_free() > 0);
+    assert_true(host_memory_free() <= host_memory_total());
+}
+
 static void peak_rss_grows(void **state) {
     (void)state;
     enum { BYTES = 64 << 20 };
@@ -61,7 +67,7 @@ static void peak_rss_grows(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(peak_rss_grows),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(peak_rss_grows), cmocka_unit_test(memory_is_free),
                                        cmocka_unit_test(median_of_odd_and_even),
                                        cmocka_unit_test(json_has_the_machine)};
     return cmocka_run_group_tests(tests, NULL, NULL);
