@@ -118,8 +118,9 @@ for program in "$out"/libexec/*; do
   write_wrapper "$name" "$name"
 done
 cp -r "$source_folder/configs" "$out/configs"
-mkdir "$out/scripts"
-cp "$source_folder"/scripts/*.sh "$source_folder/scripts/torchvision_step.py" "$out/scripts/"
+mkdir -p "$out/scripts/peers"
+cp "$source_folder"/scripts/*.sh "$source_folder"/scripts/bench_*.py "$out/scripts/"
+cp "$source_folder"/scripts/peers/*.py "$out/scripts/peers/"
 cp "$source_folder/LICENSE" "$out/"
 
 {

@@ -294,7 +294,7 @@ check_torchvision() {
   fi
   for precision in bf16 tf32; do
     for batch in 2 12; do
-      check "torchvision_batch_${batch}_$precision" "$1" figures_of_torch "$python" "$here/torchvision_step.py" --batch "$batch" \
+      check "torchvision_batch_${batch}_$precision" "$1" figures_of_torch "$python" "$here/peers/torchvision_step.py" --batch "$batch" \
         --precision "$precision" --steps "$2"
     done
   done
