@@ -9,8 +9,10 @@
 #include "bench/median.h"
 #include "eval/eval_report.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LOAD_TRUTH, LOAD_RESULTS, STAGES_OF_TYPE, GROUP = 0, MATCH, AVERAGE, STAGES };
@@ -126,7 +128,18 @@ static status tell(const bench *b) {
     return s;
 }
 
-/* Where the files are; made up ones lie in a folder of their own. */
+static status make_folder(bench *b) {
+    const char *temporary = getenv("TMPDIR");
+    RETURN_IF_ERROR(path_join(b->folder, temporary ? temporary : "/tmp", "maskrcnn_bench_XXXXXX"));
+    if (mkdtemp(b->folder)) return STATUS_OK;
+    char wanted[PATH_MAX];
+    snprintf(wanted, sizeof wanted, "%s", b->folder);
+    b->folder[0] = '\0';
+    return error_set(STATUS_CANT_CREATE, "set TMPDIR to a folder that can be written", "%s cannot be made",
+                     wanted);
+}
+
+/* Where the files are; made up ones lie in a folder of their own, which goes away again where it is not named. */
 static status find_files(bench *b) {
     const eval_bench_job *job = b->job;
     if (job->annotations) {
@@ -134,17 +147,13 @@ static status find_files(bench *b) {
         snprintf(b->results, sizeof b->results, "%s", job->results);
         return STATUS_OK;
     }
-    const char *temporary = getenv("TMPDIR");
-    RETURN_IF_ERROR(path_join(b->folder, temporary ? temporary : "/tmp", "maskrcnn_bench_XXXXXX"));
-    if (!mkdtemp(b->folder)) {
-        char wanted[PATH_MAX];
-        snprintf(wanted, sizeof wanted, "%s", b->folder);
-        b->folder[0] = '\0';
-        return error_set(STATUS_CANT_CREATE, "set TMPDIR to a folder that can be written",
-                         "%s cannot be made", wanted);
-    }
-    RETURN_IF_ERROR(path_join(b->annotations, b->folder, "annotations.json"));
-    RETURN_IF_ERROR(path_join(b->results, b->folder, "results.json"));
+    if (!job->keep) RETURN_IF_ERROR(make_folder(b));
+    const char *folder = job->keep ? job->keep : b->folder;
+    if (job->keep && mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return error_set(STATUS_CANT_CREATE, "name another folder with --keep", "%s: %s", folder,
+                         strerror(errno));
+    RETURN_IF_ERROR(path_join(b->annotations, folder, "annotations.json"));
+    RETURN_IF_ERROR(path_join(b->results, folder, "results.json"));
     return eval_pair_write(b->annotations, b->results, job->synthetic_images);
 }
 

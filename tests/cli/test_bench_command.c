@@ -191,6 +191,15 @@ static void eval_of_made_up_files(void **state) {
     }
 }
 
+static void made_up_files_can_be_kept(void **state) {
+    (void)state;
+    bench("eval~--synthetic~20~--iters~1~--iou-type~segm~--keep~kept");
+    double ap = atof(behind(json, "AP")), objects = atof(behind(json, "objects"));
+    bench("eval~--iters~1~--iou-type~segm~--annotations~kept/annotations.json~--results~kept/results.json");
+    assert_true(atof(behind(json, "AP")) == ap);
+    assert_true(atof(behind(json, "objects")) == objects);
+}
+
 static void eval_of_files(void **state) {
     (void)state;
     bench("eval~--iou-type~bbox~--iters~1~--annotations~" TEST_SOURCE_DIR
@@ -244,6 +253,7 @@ int main(void) {
         cmocka_unit_test(predict_of_drawn_images),
         cmocka_unit_test(predict_of_a_file_with_raw_masks),
         cmocka_unit_test(eval_of_made_up_files),
+        cmocka_unit_test(made_up_files_can_be_kept),
         cmocka_unit_test(eval_of_files),
         cmocka_unit_test(allreduce_of_two_ranks),
     };

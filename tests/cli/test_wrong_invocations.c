@@ -66,6 +66,8 @@ static const invocation invocations[] = {
      66, "none.safetensors", NO_ADVICE},
     {"maskrcnn~bench~eval~--annotations~gt.json", 64, "--results", NO_ADVICE},
     {"maskrcnn~bench~eval~--annotations~none.json~--results~dt.json", 66, "none.json", NO_ADVICE},
+    {"maskrcnn~bench~eval~--annotations~a~--results~b~--keep~c", 64, "--keep", NO_ADVICE},
+    {"maskrcnn~bench~eval~--keep~none/kept", 73, "none/kept", NO_ADVICE},
     {"maskrcnn~bench~eval~--iters~0", 64, "--iters", NO_ADVICE},
     {"maskrcnn~bench~eval~--iou-type~mask", 64, "mask", "bbox|segm"},
     {"maskrcnn~bench~allreduce~--max-kib~1", 64, "--max-kib", NO_ADVICE},
