@@ -60,6 +60,11 @@ def median_ms(call, seconds=0.2, fewest=3):
     return 1e3 * statistics.median(taken)
 
 
+# What pixels are divided by besides, as in src/bench/random_model.h, which says why: with random weights and frozen norms the heads
+# would have nothing to do.
+RANDOM_SCALE = 4096
+
+
 def step_figures(seconds, images, alike=False):
     """Of the times of some steps with so many images each. Images a second are told by the mean, as of a window of a training; by
     the median where the steps are alike."""
@@ -71,6 +76,18 @@ def step_figures(seconds, images, alike=False):
         "iterations": len(seconds),
         "peak_rss_mib": peak_rss_mib(),
     }
+
+
+class RegionCount:
+    """Counts the regions that a head is called with, the first dimension of its input."""
+
+    def __init__(self, head):
+        self.total = 0
+        head.register_forward_pre_hook(self.add)
+
+    def add(self, _, inputs):
+        first = inputs[0]
+        self.total += len(first if torch.is_tensor(first) else next(iter(first)))
 
 
 def tell(figures):

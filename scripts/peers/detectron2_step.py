@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from common import step_figures, tell
+from common import RANDOM_SCALE, RegionCount, step_figures, tell
 
 RECIPE = "Detectron1-Comparisons/mask_rcnn_R_50_FPN_noaug_1x.yaml"
 
@@ -47,6 +47,7 @@ def make_config(options):
     cfg.merge_from_file(recipe)
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS, cfg.SOLVER.BASE_LR = "cpu", "", 1e-5
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (options.short,), options.long
+    cfg.MODEL.PIXEL_STD = [RANDOM_SCALE * deviation for deviation in cfg.MODEL.PIXEL_STD]
     return cfg
 
 
@@ -75,6 +76,7 @@ def main():
     cfg = make_config(options)
     images = load_images(cfg, options)
     model = build_model(cfg).train()
+    rois, positives = RegionCount(model.roi_heads.box_head), RegionCount(model.roi_heads.mask_head)
     optimizer = build_optimizer(cfg, model)
     seconds, loss = [], None
     with EventStorage(0):
@@ -88,6 +90,8 @@ def main():
             if step >= options.warmup:
                 seconds.append(time.perf_counter() - begin)
     figures = step_figures(seconds, options.batch)
+    images_seen = options.batch * (options.warmup + options.steps)
+    figures.update(rois=rois.total / images_seen, positives=positives.total / images_seen)
     tell({**figures, "last_loss": loss.item(), "torch": torch.__version__, "detectron2": detectron2.__version__})
     return 0
 

@@ -19,7 +19,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from common import CocoImages, step_figures, tell
+from common import RANDOM_SCALE, CocoImages, RegionCount, step_figures, tell
 
 OBJECTS = 8  # of each image: about what an image of COCO holds
 CLASSES = 91  # with the background; COCO's category ids end at 90
@@ -46,6 +46,7 @@ def parse_arguments():
 def make_model(height, width, device):
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3)
     model = MaskRCNN(backbone, CLASSES, min_size=min(height, width), max_size=max(height, width))
+    model.transform.image_std = [RANDOM_SCALE / 64 * deviation for deviation in model.transform.image_std]  # of 0 to 1
     return model.to(device, memory_format=torch.channels_last).train()
 
 
@@ -89,6 +90,7 @@ def main():
     torch.backends.cudnn.allow_tf32 = allow
 
     model = make_model(options.height, options.width, device)
+    rois, positives = RegionCount(model.roi_heads.box_head), RegionCount(model.roi_heads.mask_head)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-5, momentum=0.9, weight_decay=1e-4)
     samples = load_samples(options, device)
@@ -108,6 +110,8 @@ def main():
             seconds.append(time.perf_counter() - begin)
 
     figures = step_figures(seconds, options.batch, alike=not options.annotations)
+    images_seen = options.batch * (options.warmup + options.steps)
+    figures.update(rois=rois.total / images_seen, positives=positives.total / images_seen)
     figures.update(last_loss=total.item(), torch=torch.__version__, torchvision=torchvision.__version__)
     if device.type == "cuda":
         figures["peak_MiB"] = torch.cuda.max_memory_allocated(device) // (1 << 20)

@@ -7,7 +7,8 @@
 typedef struct eval_bench_job {
     const char *annotations, *results; /* NULL, both: a pair that is made up (eval_pair.h) */
     int synthetic_images;
-    const char *keep; /* folder to leave that pair in, as annotations.json and results.json; NULL: it is removed */
+    const char
+        *keep; /* folder to leave that pair in, as annotations.json and results.json; NULL: it is removed */
     bool types[COCO_IOU_TYPES];
     int iterations;
     const char *json; /* file to write; NULL: none */

@@ -62,7 +62,7 @@ static status open_model(image_profile *p) {
     RETURN_IF_ERROR(setup_device(&p->dev, p->cfg, p->env.local_rank));
     thread_pool_start(setup_thread_count(p->cfg, 1));
     RETURN_IF_ERROR(setup_model(&p->model, p->cfg, p->dev, false, weights, NULL, WEIGHTS_EXACT));
-    if (p->options->random_start) random_model_calm(&p->model, p->cfg);
+    if (!weights[0]) random_model_calm(&p->model, p->cfg);
     detector_spec_from_config(&p->spec, p->cfg);
     return STATUS_OK;
 }

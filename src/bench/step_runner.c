@@ -61,8 +61,9 @@ static status prepare(step_runner *r, const step_runner_options *options) {
 
 static status start(step_runner *r, const step_runner_options *options) {
     train_job *job = &r->job;
-    RETURN_IF_ERROR(train_job_start_model(job, options->random_start ? "" : job->cfg->MODEL_WEIGHTS));
-    if (options->random_start) random_model_calm(&job->model, job->cfg);
+    const char *weights = options->random_start ? "" : job->cfg->MODEL_WEIGHTS;
+    RETURN_IF_ERROR(train_job_start_model(job, weights));
+    if (!weights[0]) random_model_calm(&job->model, job->cfg);
     return train_job_start_steps(job, &(step_queue_spec){.measure = options->measure}, 0);
 }
 
