@@ -87,8 +87,11 @@ static const op_case roi_pool_cases[] = {
     {.name = "one_pixel", .params = &one, .in = {MAPS(1, 1, 1, 1), REGIONS(4)}, .prepare = regions},
 };
 
+/* What shapes tell: a bin has one pixel at least. Regions off the map read less, large ones more. */
 static void roi_pool_cost(op_cost *cost, const op_call *call, bool backward) {
-    cost->flops = backward ? 0 : op_cost_elements(call->out[0]); /* a bin has one pixel at least */
+    double map = op_cost_bytes(call->in[ROI_POOL_X]), bins = op_cost_bytes(call->out[0]);
+    cost->flops = backward ? 0 : op_cost_elements(call->out[0]);
+    if (bins < map) cost->read_bytes -= map - bins;
 }
 
 static const roi_pool_params grid = {.output_size = 7, .spatial_scale = 1};
