@@ -126,20 +126,47 @@ static const uint8_t *source_row(const band *b, int y) {
     return b->image + (int64_t)y * b->record.width * 3;
 }
 
-static void triangle_row(uint8_t *restrict to, const uint8_t *restrict from, const axis_table *t,
-                         int columns) {
-    for (int x = 0; x < columns; x++, to += 3) {
+/* A pixel and the byte behind it. */
+typedef int32_t lanes __attribute__((vector_size(4 * sizeof(int32_t))));
+typedef uint32_t unsigned_lanes __attribute__((vector_size(4 * sizeof(uint32_t))));
+
+/* `shifts`: 8 times the channel that comes into each lane. */
+static lanes load_pixel(const uint8_t *pixel, unsigned_lanes shifts) {
+    uint32_t bytes;
+    memcpy(&bytes, pixel, sizeof bytes);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    bytes = __builtin_bswap32(bytes);
+#endif
+    return (lanes)(((unsigned_lanes){bytes, bytes, bytes, bytes} >> shifts) & 255);
+}
+
+/* triangle_round of each. */
+static lanes round_lanes(lanes sum) {
+    lanes v = sum >> TRIANGLE_BITS, too_large = v > 255;
+    return (v & ~(v >> 31) & ~too_large) | (255 & too_large);
+}
+
+/* A source row along x, already flipped and in the order of the output's channels. */
+static void triangle_row(uint8_t *restrict row, const uint8_t *restrict from, const band *b) {
+    const axis_table *t = &b->columns;
+    int columns = b->record.resized_width, step = b->record.flip ? -3 : 3;
+    uint8_t *to = row + (b->record.flip ? 3 * (int64_t)(columns - 1) : 0);
+    const int order[3] = {(int)b->params->order[0], (int)b->params->order[1], (int)b->params->order[2]};
+    const unsigned_lanes shifts = {8 * (uint32_t)order[0], 8 * (uint32_t)order[1], 8 * (uint32_t)order[2],
+                                   24};
+    for (int x = 0; x < columns; x++, to += step) {
         const uint8_t *pixel = from + (int64_t)t->first[x] * 3;
         const int32_t *w = t->weights + t->at[x];
-        int32_t r = TRIANGLE_HALF, g = TRIANGLE_HALF, b = TRIANGLE_HALF;
-        for (int i = 0; i < t->count[x]; i++, pixel += 3) {
-            r += pixel[0] * w[i];
-            g += pixel[1] * w[i];
-            b += pixel[2] * w[i];
+        /* Behind the row's last pixel there may be no byte to read. */
+        int count = t->count[x], whole = t->first[x] + count == b->record.width ? count - 1 : count;
+        lanes sum = {TRIANGLE_HALF, TRIANGLE_HALF, TRIANGLE_HALF, 0};
+        for (int i = 0; i < whole; i++) sum += load_pixel(pixel + 3 * i, shifts) * w[i];
+        if (whole < count) {
+            const uint8_t *last = pixel + 3 * whole;
+            sum += (lanes){last[order[0]], last[order[1]], last[order[2]], 0} * w[whole];
         }
-        to[0] = triangle_round(r);
-        to[1] = triangle_round(g);
-        to[2] = triangle_round(b);
+        lanes rounded = round_lanes(sum);
+        for (int c = 0; c < 3; c++) to[c] = (uint8_t)rounded[c];
     }
 }
 
@@ -155,31 +182,32 @@ static void add_weighted(int32_t *restrict sum, const uint8_t *restrict row, int
     for (int v = 0; v < values; v++) sum[v] += row[v] * weight;
 }
 
-/* Sums of 22-bit fixed point to the output row: rounded to 8 bits, so 256 values per channel. */
-static void finish_triangle_row(const band *b, float *y, const int32_t *sum, float (*const values)[256]) {
-    int columns = b->record.resized_width;
-    const int order[3] = {(int)b->params->order[0], (int)b->params->order[1], (int)b->params->order[2]};
-    for (int x = 0; x < columns; x++, y += 3) {
-        const int32_t *pixel = sum + 3 * (int64_t)(b->record.flip ? columns - 1 - x : x);
-        for (int c = 0; c < 3; c++) y[c] = values[c][triangle_round(pixel[order[c]])];
+/* Sums of 22-bit fixed point to the output row. */
+static void finish_triangle_row(const band *b, float *restrict y, const int32_t *restrict sum) {
+    enum { PIXELS = 16 };
+    float mean[3 * PIXELS], std[3 * PIXELS];
+    for (int i = 0; i < 3 * PIXELS; i++) {
+        mean[i] = (float)b->params->mean[i % 3];
+        std[i] = (float)b->params->std[i % 3];
     }
+    int values = b->record.resized_width * 3, at = 0;
+    for (; at + 3 * PIXELS <= values; at += 3 * PIXELS)
+        for (int i = 0; i < 3 * PIXELS; i++)
+            y[at + i] = ((float)triangle_round(sum[at + i]) - mean[i]) / std[i];
+    for (int i = 0; at + i < values; i++) y[at + i] = ((float)triangle_round(sum[at + i]) - mean[i]) / std[i];
 }
 
 static void triangle_band(const band *b) {
     int values = b->record.resized_width * 3, next = b->first;
     uint8_t *row = b->scratch;
     uint8_t *sums = b->scratch + 2 * b->row_bytes;
-    float table[3][256];
-    for (int c = 0; c < 3; c++)
-        for (int v = 0; v < 256; v++)
-            table[c][v] = ((float)v - (float)b->params->mean[c]) / (float)b->params->std[c];
     int begin = b->rows.first[b->first], end = b->rows.first[b->end - 1] + b->rows.count[b->end - 1];
     for (int i = b->first; i < b->end; i++) {
         int32_t *sum = (int32_t *)(void *)(sums + (size_t)(i - b->first) * b->row_bytes);
         for (int v = 0; v < values; v++) sum[v] = TRIANGLE_HALF;
     }
     for (int y = begin; y < end; y++) {
-        triangle_row(row, source_row(b, y), &b->columns, b->record.resized_width);
+        triangle_row(row, source_row(b, y), b);
         for (int i = next; i < b->end && b->rows.first[i] <= y; i++) {
             int tap = y - b->rows.first[i];
             if (tap >= b->rows.count[i]) { /* filters' ends do not fall from row to row: i is done */
@@ -192,8 +220,7 @@ static void triangle_band(const band *b) {
     }
     for (int i = b->first; i < b->end; i++)
         finish_triangle_row(b, b->y + (i - b->first) * b->y_stride,
-                            (const int32_t *)(const void *)(sums + (size_t)(i - b->first) * b->row_bytes),
-                            table);
+                            (const int32_t *)(const void *)(sums + (size_t)(i - b->first) * b->row_bytes));
 }
 
 static void finish_bilinear_row(const band *b, float *y, const float *lower, const float *upper, float w) {
