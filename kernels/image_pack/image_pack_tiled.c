@@ -129,6 +129,7 @@ static const uint8_t *source_row(const band *b, int y) {
 /* A pixel and the byte behind it. */
 typedef int32_t lanes __attribute__((vector_size(4 * sizeof(int32_t))));
 typedef uint32_t unsigned_lanes __attribute__((vector_size(4 * sizeof(uint32_t))));
+typedef float float_lanes __attribute__((vector_size(4 * sizeof(float))));
 
 /* `shifts`: 8 times the channel that comes into each lane. */
 static lanes load_pixel(const uint8_t *pixel, unsigned_lanes shifts) {
@@ -146,35 +147,59 @@ static lanes round_lanes(lanes sum) {
     return (v & ~(v >> 31) & ~too_large) | (255 & too_large);
 }
 
-/* A source row along x, already flipped and in the order of the output's channels. */
+/* How a source row's pixels go to the output's row: already flipped, channels in their order. */
+typedef struct row_order {
+    int64_t first; /* where column 0 goes */
+    int step, channel[3];
+    unsigned_lanes shifts;
+} row_order;
+
+static row_order row_order_of(const band *b) {
+    row_order o = {.first = b->record.flip ? 3 * (int64_t)(b->record.resized_width - 1) : 0,
+                   .step = b->record.flip ? -3 : 3};
+    for (int c = 0; c < 3; c++) {
+        o.channel[c] = (int)b->params->order[c];
+        o.shifts[c] = 8 * (uint32_t)o.channel[c];
+    }
+    return o;
+}
+
+/* Behind a row's last pixel there may be no byte to read. */
+static lanes last_pixel(const uint8_t *pixel, const row_order *o) {
+    return (lanes){pixel[o->channel[0]], pixel[o->channel[1]], pixel[o->channel[2]], 0};
+}
+
+/* A source row along x. */
 static void triangle_row(uint8_t *restrict row, const uint8_t *restrict from, const band *b) {
     const axis_table *t = &b->columns;
-    int columns = b->record.resized_width, step = b->record.flip ? -3 : 3;
-    uint8_t *to = row + (b->record.flip ? 3 * (int64_t)(columns - 1) : 0);
-    const int order[3] = {(int)b->params->order[0], (int)b->params->order[1], (int)b->params->order[2]};
-    const unsigned_lanes shifts = {8 * (uint32_t)order[0], 8 * (uint32_t)order[1], 8 * (uint32_t)order[2],
-                                   24};
-    for (int x = 0; x < columns; x++, to += step) {
+    row_order o = row_order_of(b);
+    uint8_t *to = row + o.first;
+    for (int x = 0; x < b->record.resized_width; x++, to += o.step) {
         const uint8_t *pixel = from + (int64_t)t->first[x] * 3;
         const int32_t *w = t->weights + t->at[x];
-        /* Behind the row's last pixel there may be no byte to read. */
         int count = t->count[x], whole = t->first[x] + count == b->record.width ? count - 1 : count;
         lanes sum = {TRIANGLE_HALF, TRIANGLE_HALF, TRIANGLE_HALF, 0};
-        for (int i = 0; i < whole; i++) sum += load_pixel(pixel + 3 * i, shifts) * w[i];
-        if (whole < count) {
-            const uint8_t *last = pixel + 3 * whole;
-            sum += (lanes){last[order[0]], last[order[1]], last[order[2]], 0} * w[whole];
-        }
+        for (int i = 0; i < whole; i++) sum += load_pixel(pixel + 3 * i, o.shifts) * w[i];
+        if (whole < count) sum += last_pixel(pixel + 3 * whole, &o) * w[whole];
         lanes rounded = round_lanes(sum);
         for (int c = 0; c < 3; c++) to[c] = (uint8_t)rounded[c];
     }
 }
 
-static void bilinear_row(float *restrict to, const uint8_t *restrict from, const axis_table *t, int columns) {
-    for (int x = 0; x < columns; x++, to += 3) {
+/* The same between two pixels, in floats. */
+static void bilinear_row(float *restrict row, const uint8_t *restrict from, const band *b) {
+    const axis_table *t = &b->columns;
+    row_order o = row_order_of(b);
+    float *to = row + o.first;
+    for (int x = 0; x < b->record.resized_width; x++, to += o.step) {
         const uint8_t *lower = from + (int64_t)t->first[x] * 3, *upper = lower + (int64_t)t->count[x] * 3;
+        bool is_last = t->first[x] + t->count[x] == b->record.width - 1;
+        lanes low = t->first[x] == b->record.width - 1 ? last_pixel(lower, &o) : load_pixel(lower, o.shifts),
+              high = is_last ? last_pixel(upper, &o) : load_pixel(upper, o.shifts);
         float w = t->upper[x];
-        for (int c = 0; c < 3; c++) to[c] = (1 - w) * (float)lower[c] + w * (float)upper[c];
+        float_lanes value = (1 - w) * __builtin_convertvector(low, float_lanes) +
+                            w * __builtin_convertvector(high, float_lanes);
+        for (int c = 0; c < 3; c++) to[c] = value[c];
     }
 }
 
@@ -182,23 +207,34 @@ static void add_weighted(int32_t *restrict sum, const uint8_t *restrict row, int
     for (int v = 0; v < values; v++) sum[v] += row[v] * weight;
 }
 
-/* Sums of 22-bit fixed point to the output row. */
-static void finish_triangle_row(const band *b, float *restrict y, const int32_t *restrict sum) {
-    enum { PIXELS = 16 };
-    float mean[3 * PIXELS], std[3 * PIXELS];
-    for (int i = 0; i < 3 * PIXELS; i++) {
-        mean[i] = (float)b->params->mean[i % 3];
-        std[i] = (float)b->params->std[i % 3];
+/* Mean and deviation of 16 pixels' values, so that a row is normalised in whole vectors. */
+enum { NORM_VALUES = 48 };
+typedef struct norm {
+    float mean[NORM_VALUES], std[NORM_VALUES];
+} norm;
+
+static norm norm_of(const band *b) {
+    norm n;
+    for (int i = 0; i < NORM_VALUES; i++) {
+        n.mean[i] = (float)b->params->mean[i % 3];
+        n.std[i] = (float)b->params->std[i % 3];
     }
-    int values = b->record.resized_width * 3, at = 0;
-    for (; at + 3 * PIXELS <= values; at += 3 * PIXELS)
-        for (int i = 0; i < 3 * PIXELS; i++)
-            y[at + i] = ((float)triangle_round(sum[at + i]) - mean[i]) / std[i];
-    for (int i = 0; at + i < values; i++) y[at + i] = ((float)triangle_round(sum[at + i]) - mean[i]) / std[i];
+    return n;
+}
+
+/* Sums of 22-bit fixed point to the output row. */
+static void finish_triangle_row(float *restrict y, const int32_t *restrict sum, const norm *n, int values) {
+    int at = 0;
+    for (; at + NORM_VALUES <= values; at += NORM_VALUES)
+        for (int i = 0; i < NORM_VALUES; i++)
+            y[at + i] = ((float)triangle_round(sum[at + i]) - n->mean[i]) / n->std[i];
+    for (int i = 0; at + i < values; i++)
+        y[at + i] = ((float)triangle_round(sum[at + i]) - n->mean[i]) / n->std[i];
 }
 
 static void triangle_band(const band *b) {
     int values = b->record.resized_width * 3, next = b->first;
+    norm n = norm_of(b);
     uint8_t *row = b->scratch;
     uint8_t *sums = b->scratch + 2 * b->row_bytes;
     int begin = b->rows.first[b->first], end = b->rows.first[b->end - 1] + b->rows.count[b->end - 1];
@@ -219,36 +255,38 @@ static void triangle_band(const band *b) {
         }
     }
     for (int i = b->first; i < b->end; i++)
-        finish_triangle_row(b, b->y + (i - b->first) * b->y_stride,
-                            (const int32_t *)(const void *)(sums + (size_t)(i - b->first) * b->row_bytes));
+        finish_triangle_row(b->y + (i - b->first) * b->y_stride,
+                            (const int32_t *)(const void *)(sums + (size_t)(i - b->first) * b->row_bytes), &n,
+                            values);
 }
 
-static void finish_bilinear_row(const band *b, float *y, const float *lower, const float *upper, float w) {
-    int columns = b->record.resized_width;
-    for (int c = 0; c < 3; c++) {
-        float mean = (float)b->params->mean[c], std = (float)b->params->std[c];
-        const float *from_lower = lower + (int)b->params->order[c],
-                    *from_upper = upper + (int)b->params->order[c];
-        for (int x = 0; x < columns; x++) {
-            int64_t from = 3 * (int64_t)(b->record.flip ? columns - 1 - x : x);
-            y[3 * (int64_t)x + c] = ((1 - w) * from_lower[from] + w * from_upper[from] - mean) / std;
-        }
-    }
+/* Between two rows; w is the share of the second. */
+static void finish_bilinear_row(float *restrict y, const float *const rows[2], float w, const norm *n,
+                                int values) {
+    const float *restrict lower = rows[0], *restrict upper = rows[1];
+    int at = 0;
+    for (; at + NORM_VALUES <= values; at += NORM_VALUES)
+        for (int i = 0; i < NORM_VALUES; i++)
+            y[at + i] = ((1 - w) * lower[at + i] + w * upper[at + i] - n->mean[i]) / n->std[i];
+    for (int i = 0; at + i < values; i++)
+        y[at + i] = ((1 - w) * lower[at + i] + w * upper[at + i] - n->mean[i]) / n->std[i];
 }
 
 /* Two source rows are kept, even and odd ones: neighbours never share a place. */
 static void bilinear_band(const band *b) {
     int kept[2] = {-1, -1};
+    norm n = norm_of(b);
     for (int i = b->first; i < b->end; i++) {
         int wanted[2] = {b->rows.first[i], b->rows.first[i] + b->rows.count[i]};
         float *row[2];
         for (int k = 0; k < 2; k++) {
             row[k] = (float *)(void *)(b->scratch + (size_t)(wanted[k] & 1) * b->row_bytes);
             if (kept[wanted[k] & 1] == wanted[k]) continue;
-            bilinear_row(row[k], source_row(b, wanted[k]), &b->columns, b->record.resized_width);
+            bilinear_row(row[k], source_row(b, wanted[k]), b);
             kept[wanted[k] & 1] = wanted[k];
         }
-        finish_bilinear_row(b, b->y + (i - b->first) * b->y_stride, row[0], row[1], b->rows.upper[i]);
+        finish_bilinear_row(b->y + (i - b->first) * b->y_stride, (const float *const[]){row[0], row[1]},
+                            b->rows.upper[i], &n, b->record.resized_width * 3);
     }
 }
 
