@@ -65,7 +65,7 @@ done
 configs=$root/configs
 tiny=()
 large=800x1333 small=256x426 predict_sizes=(800x1333 2304x3840)
-warmup=2 iters=6 scale_iters=3 profile_iters=2 predict_iters=3 epochs=5 peer_epochs=3 eval_images=5000 most_kib=204800
+warmup=1 iters=6 scale_iters=3 profile_iters=2 predict_iters=3 epochs=5 peer_epochs=3 eval_images=5000 most_kib=204800
 heads=on_p2 grid=map boxes=boxes
 case $mode in
   full) runs=${runs:-3} page=${page:-$root/docs/benchmarks.md} ;;

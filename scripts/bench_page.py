@@ -3,6 +3,7 @@
 
 usage: bench_page.py FOLDER [--page FILE]
 """
+
 import argparse
 import json
 import os
@@ -143,9 +144,15 @@ def versions(results):
     return ", ".join(f"{name} {version}" for name, version in found.items()) or "none"
 
 
+def measured_peaks(results):
+    return [r["machine"] for runs in results.runs.values() for r in runs if r.get("machine", {}).get("gemm_gflops")]
+
+
 def about(results):
-    run = next(r for runs in results.runs.values() for r in runs if "machine" in r)
-    machine, peaks = run["machine"], [r["machine"] for runs in results.runs.values() for r in runs if r.get("machine", {}).get("gemm_gflops")]
+    machine = next((r["machine"] for runs in results.runs.values() for r in runs if "machine" in r), None)
+    if not machine:
+        return section("One run: machine, versions, commands", "Nothing could be measured.")
+    peaks = measured_peaks(results)
     rows = [
         ["date", results.about["date"]],
         ["machine", f"{machine['cpu']}, {machine['cores']:.0f} cores, {machine['memory_gib']:.1f} GiB, {machine['system']}"],
@@ -188,7 +195,12 @@ def step_rows(results, what, speed_goal, memory_goal):
         speed, used = results.median(what, who, "img_per_s"), results.median(what, who, "peak_rss_mib")
         counts = run.get("per_image", run)
         regions = f"{counts['rois']:.0f}, {counts['positives']:.0f}"
-        row = [PEERS.get(who, "**here**"), f"{number(speed)} img/s", seconds(results.median(what, who, "step_ms")), f"{seconds(min(spread))} - {seconds(max(spread))}"]
+        row = [
+            PEERS.get(who, "**here**"),
+            f"{number(speed)} img/s",
+            seconds(results.median(what, who, "step_ms")),
+            f"{seconds(min(spread))} - {seconds(max(spread))}",
+        ]
         row += [number(used, "MiB", 4), regions]
         faster, smaller = ratio(mine, speed), ratio(memory, used)
         if who == "ours":
@@ -249,7 +261,7 @@ def floor(results):
     run = results.first("layers")
     if not run:
         return section("The floor of a step", "Not measured: " + missing(results, "layers"))
-    peak = run["machine"]["gemm_gflops"]
+    peak = max(p["gemm_gflops"] for p in measured_peaks(results))
     flops = sum(row.get("flops", 0) for row in run["ops"]) / 1e9
     bound = 1e3 * flops / peak
     groups = {}
@@ -260,16 +272,25 @@ def floor(results):
     rows = []
     for (name, direction), (ms, work) in sorted(groups.items(), key=lambda item: -item[1][0])[:20]:
         rate = 1e3 * work / ms if ms else 0
-        rows.append([f"`{name}`", direction, number(ms), f"{100 * ms / run['step_ms']:.1f} %", number(work), f"{rate:.0f}", f"{100 * rate / peak:.0f} %"])
+        rows.append(
+            [f"`{name}`", direction, number(ms), f"{100 * ms / run['step_ms']:.1f} %", number(work), f"{rate:.0f}", f"{100 * rate / peak:.0f} %"]
+        )
     layers = sorted((r for r in run["ops"] if r.get("flops", 0) > 1e9), key=lambda r: -(r["mean_ms"] - r["flops"] / 1e6 / peak))[:12]
     gaps = [
-        [f"`{r['name']}`", number(r["mean_ms"]), number(r["flops"] / 1e9), f"{r['gflop_per_s']:.0f}", f"{100 * r['gflop_per_s'] / peak:.0f} %", number(r["mean_ms"] - r["flops"] / 1e6 / peak)]
+        [
+            f"`{r['name']}`",
+            number(r["mean_ms"]),
+            number(r["flops"] / 1e9),
+            f"{r['gflop_per_s']:.0f}",
+            f"{100 * r['gflop_per_s'] / peak:.0f} %",
+            number(r["mean_ms"] - r["flops"] / 1e6 / peak),
+        ]
         for r in layers
     ]
     height, width = run["batch_shape"][1:3]
     text = (
         f"A step at {results.about['large']} (batch 1, canvases like {height:.0f}x{width:.0f}) is {flops:.0f} GFLOP, counted as direct convolutions over what is computed "
-        f"(regions and positives as they come; gradients of frozen stages and of zero pixels are not). At this machine's {peak:.0f} GFLOP/s in large products that is "
+        f"(regions and positives as they come; gradients of frozen stages and of zero pixels are not). At the {peak:.0f} GFLOP/s in large products, the most that was measured in this run, that is "
         f"{seconds(bound)}; the step took {seconds(run['step_ms'])}, {100 * bound / run['step_ms']:.0f} % of the peak. More than 100 % is Winograd's F(2x2,3x3), which needs 2.25 times fewer products in 3x3 layers."
     )
     return section(
@@ -333,10 +354,17 @@ def ops(results):
     if results.of("roi_grid"):
         parts += [
             "The grid of a known comparison of RoI pooling (7x7 bins, 3 channels unless the name says more); the loop over regions is beside:",
-            table(["RoIAlign, forward", "here", "loop", "torchvision", "ratio", "with backward: here", "loop", "torchvision", "ratio"], grid_rows(results)),
+            table(
+                ["RoIAlign, forward", "here", "loop", "torchvision", "ratio", "with backward: here", "loop", "torchvision", "ratio"],
+                grid_rows(results),
+            ),
             results.commands("roi_grid.ours", "roi_grid.peer_torchvision"),
         ]
-    return section("RoIAlign and NMS", "Random maps and boxes of the same distributions; 256 channels on a 200x336 map for the heads, 800x1344 pixels for NMS.", *parts)
+    return section(
+        "RoIAlign and NMS",
+        "Random maps and boxes of the same distributions; 256 channels on a 200x336 map for the heads, 800x1344 pixels for NMS.",
+        *parts,
+    )
 
 
 def loading(results):
@@ -349,7 +377,9 @@ def loading(results):
         told = number(mine, "img/s", 4)
         if aim:
             told += f" (goal {aim}{'' if mine >= aim else ', not reached'})"
-        rows.append([title, told, number(other, "img/s", 4) if other else "-", goal(ratio(mine, other), wanted) if wanted else times(ratio(mine, other))])
+        rows.append(
+            [title, told, number(other, "img/s", 4) if other else "-", goal(ratio(mine, other), wanted) if wanted else times(ratio(mine, other))]
+        )
     stages = ", ".join(f"{name} {number(ms)}" for name, ms in run["stages_ms"].items())
     memory = ", ".join(f"{p['role']} {p['rss_mib']:.0f}" for p in run["processes"])
     text = (
@@ -412,7 +442,17 @@ def prediction(results):
         for run in results.of(what):
             for size in run["sizes"]:
                 shape = "x".join(f"{v:.0f}" for v in size["image"])
-                rows.append([shape, title, number(size["img_per_s"]), seconds(size["step_ms"]), *(number(ms) for ms in size["stages_detail_ms"].values()), f"{size['detections']:.0f}", f"{size['memory_mib']:.0f}"])
+                rows.append(
+                    [
+                        shape,
+                        title,
+                        number(size["img_per_s"]),
+                        seconds(size["step_ms"]),
+                        *(number(ms) for ms in size["stages_detail_ms"].values()),
+                        f"{size['detections']:.0f}",
+                        f"{size['memory_mib']:.0f}",
+                    ]
+                )
     if not rows:
         return section("Prediction", "Not measured: " + missing(results, "predict_full"))
     names = list(results.runs[next(k for k in results.runs if k[0].startswith("predict_"))][0]["sizes"][0]["stages_detail_ms"])
@@ -445,13 +485,20 @@ def models(results):
         place = 1 + min(ranked.index(r) for r in nms) if nms else None
         told = f"{number(ms)} ({100 * ms / run['step_ms']:.2g} %)" if nms else "no proposals are made"
         largest = "; ".join(f"{r['name']} {r['percent']:.0f} %" for r in ranked[:4])
-        rows.append([model, job, seconds(run["step_ms"]), told, number(proposals) if nms else "-", f"{place} of {len(ranked)}" if place else "-", largest])
+        rows.append(
+            [model, job, seconds(run["step_ms"]), told, number(proposals) if nms else "-", f"{place} of {len(ranked)}" if place else "-", largest]
+        )
     heading = ["model", "", "step", "NMS ms", "all of the proposals ms", "NMS is row", "largest rows"]
     text = (
         f"`profile` at {results.about['large']}, one image a step. C4 takes 12000 boxes of one level (6000 when predicting) through NMS, FPN up to 2000 (1000) of each of five levels. "
-        "Training an RPN alone makes no proposals. The commands are those of C4; other models differ in their configuration."
+        "The commands are those of C4; other models differ in their configuration."
     )
-    return section("Where the time goes in each model", text, table(heading, rows), results.commands("profile_mask_rcnn_R_50_C4_1x.ours", "inference_rpn_R_50_C4_1x.ours"))
+    return section(
+        "Where the time goes in each model",
+        text,
+        table(heading, rows),
+        results.commands("profile_mask_rcnn_R_50_C4_1x.ours", "inference_rpn_R_50_C4_1x.ours"),
+    )
 
 
 def size_text(count):
@@ -459,19 +506,22 @@ def size_text(count):
 
 
 def sums(results):
-    rows = []
-    for ranks in (2, 4):
-        run = results.first(f"allreduce_{ranks}")
+    columns, sizes = {}, []
+    for count in (2, 4):
+        run = results.first(f"allreduce_{count}")
         for case in run["cases"] if run else []:
-            row = [ranks, case["type"], size_text(case["bytes"]), seconds(case["time_ms"]), number(case["algorithm_gb_per_s"]), number(case["bus_gb_per_s"])]
-            rows.append(row)
-    if not rows:
-        return section("Sums over ranks", "Not measured: " + (missing(results, "allreduce_2") if "mpirun" not in results.skipped else "mpirun is not installed"))
-    heading = ["ranks", "type", "size", "time", "GB/s", "bus GB/s"]
+            told = f"{seconds(case['time_ms'])}, {number(case['bus_gb_per_s'])} GB/s"
+            columns.setdefault(f"{count} ranks, {case['type']}", {})[case["bytes"]] = told
+            sizes.append(case["bytes"])
+    if not columns:
+        return section(
+            "Sums over ranks", "Not measured: " + (missing(results, "allreduce_2") if "mpirun" not in results.skipped else "mpirun is not installed")
+        )
+    rows = [[size_text(size), *(column.get(size, "-") for column in columns.values())] for size in sorted(set(sizes))]
     return section(
         "Sums over ranks",
-        f"`bench allreduce` in the memory of one machine with {results.about['cores']} cores.",
-        table(heading, rows),
+        f"`bench allreduce` in the memory of one machine with {results.about['cores']} cores. GB/s are of the bus: bytes over time, times 2 (n - 1) / n.",
+        table(["size", *columns], rows),
         results.commands("allreduce_2.ours", "allreduce_4.ours"),
     )
 
@@ -479,7 +529,9 @@ def sums(results):
 def ranks(results):
     alone = results.median("ranks_1", "ours", "img_per_s")
     if alone is None:
-        return section("Ranks on one machine", "Not measured: " + (missing(results, "ranks_1") if "mpirun" not in results.skipped else "mpirun is not installed"))
+        return section(
+            "Ranks on one machine", "Not measured: " + (missing(results, "ranks_1") if "mpirun" not in results.skipped else "mpirun is not installed")
+        )
     rows, cores = [], int(results.about["cores"])
     for count in (1, 2, 4):
         what = f"ranks_{count}"
@@ -491,7 +543,17 @@ def ranks(results):
         total = results.median(what, "ours", "allreduce_total_ms")
         memory = sum(r["peak_rss_mib"] for r in results.first(what)["per_rank"])
         step = results.median(what, "ours", "step_ms")
-        rows.append([count, max(1, cores // count), number(speed), seconds(step), f"{100 * speed / alone:.0f} %", f"{seconds(exposed)} of {seconds(total)}", f"{memory:.0f} MiB"])
+        rows.append(
+            [
+                count,
+                max(1, cores // count),
+                number(speed),
+                seconds(step),
+                f"{100 * speed / alone:.0f} %",
+                f"{seconds(exposed)} of {seconds(total)}",
+                f"{memory:.0f} MiB",
+            ]
+        )
     heading = ["ranks", "threads each", "img/s of all", "step", "efficiency", "all-reduce exposed", "memory of all"]
     more = f" 4 ranks of one thread share the {cores} cores." if cores < 4 else ""
     text = (

@@ -4,6 +4,7 @@ every program takes the same ones, in batches of the same shape. Needs no packag
 
 usage: bench_subset.py ANNOTATIONS OUT.json [--count N]
 """
+
 import argparse
 import json
 import sys

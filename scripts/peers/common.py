@@ -1,5 +1,6 @@
 """What the scripts of this folder share: the photographs of a COCO dataset as torchvision's models take them, and how figures are
 told. Each script times a part of another program on this machine and prints one line of JSON, for scripts/bench_all.sh."""
+
 import contextlib
 import io
 import json

@@ -7,6 +7,7 @@ resized and with their annotations made ready: only the step is timed.
 usage: detectron2_step.py --annotations FILE --images FOLDER [--detectron2 FOLDER] [--batch N] [--short N] [--long N] [--steps N]
                           [--warmup N] [--threads N]
 """
+
 import argparse
 import logging
 import os

@@ -4,6 +4,7 @@ numbers, to put beside `maskrcnn eval`.
 
 usage: pycocotools_eval.py --annotations FILE --results FILE [--iou-type bbox|segm] [--library pycocotools|faster_coco_eval]
 """
+
 import argparse
 import contextlib
 import io

@@ -4,6 +4,7 @@ and draw the masks with pycocotools. A second pass also does what torchvision's 
 
 usage: pytorch_loader.py --annotations FILE --images FOLDER [--workers N] [--batch N] [--epochs N] [--short N] [--long N] [--threads N]
 """
+
 import argparse
 import sys
 import time

@@ -6,6 +6,7 @@ the free memory is left out.
 
 usage: torchvision_ops.py roi_align|nms [--case TEXT] [--threads N]
 """
+
 import argparse
 import os
 import sys

@@ -9,6 +9,7 @@ of figures.
 usage: torchvision_step.py [--annotations FILE --images FOLDER] [--batch N] [--precision fp32|tf32|bf16] [--steps N] [--warmup N]
                            [--height H] [--width W] [--device NAME] [--threads N]
 """
+
 import argparse
 import sys
 import time
