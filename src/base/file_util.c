@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,9 @@ status error_from_output(int error_number, const char *doing, const char *path) 
     case EROFS:
         code = STATUS_NO_PERMISSION;
         remedy = "choose an output folder you may write to, or change its permissions";
+        break;
+    case EISDIR:
+        remedy = "name a file, not a folder";
         break;
     case ENOSPC:
     case EDQUOT:
@@ -137,7 +141,16 @@ status rename_durable(const char *from, const char *to) {
     return sync_directory(folder);
 }
 
-status write_file_atomic(const char *path, const void *bytes, size_t size) {
+/* A device, a pipe: something to write to, which must not be replaced. */
+static status write_file_through(const char *path, const void *bytes, size_t size) {
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd < 0) return error_from_output(errno, "open", path);
+    status result = write_all(fd, bytes, size, path);
+    if (close(fd) != 0 && result == STATUS_OK) result = error_from_output(errno, "close", path);
+    return result;
+}
+
+static status write_file_beside(const char *path, const void *bytes, size_t size) {
     char part[PATH_MAX];
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return error_from_output(ENAMETOOLONG, "create", path);
@@ -149,6 +162,36 @@ status write_file_atomic(const char *path, const void *bytes, size_t size) {
     if (result == STATUS_OK) result = rename_durable(part, path);
     if (result != STATUS_OK) unlink(part);
     return result;
+}
+
+/* Also /dev/stdout, a link to what may be a regular file: the link must stay. */
+static bool is_special(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && (!S_ISREG(info.st_mode) || strncmp(path, "/dev/", 5) == 0);
+}
+
+static bool is_directory(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+status write_file_atomic(const char *path, const void *bytes, size_t size) {
+    return is_special(path) ? write_file_through(path, bytes, size) : write_file_beside(path, bytes, size);
+}
+
+status write_file_check(const char *path) {
+    char part[PATH_MAX];
+    if (!path[0])
+        return error_set(STATUS_CANT_CREATE, "give the file a name", "the name of an output file is empty");
+    if (is_directory(path) || path[strlen(path) - 1] == '/') return error_from_output(EISDIR, "create", path);
+    if (is_special(path)) return access(path, W_OK) == 0 ? STATUS_OK : error_from_output(errno, "open", path);
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return error_from_output(ENAMETOOLONG, "create", path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return error_from_output(errno, "create", path);
+    close(fd);
+    unlink(part);
+    return STATUS_OK;
 }
 
 static status make_one_directory(const char *path) {

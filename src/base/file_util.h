@@ -14,8 +14,11 @@ status read_file(char **out, size_t *size, const char *path, size_t limit);
 
 /* Replaces `path` by `size` bytes in one go: `<path>.part` is written and fsynced, then renamed, then the
  * folder is fsynced. On failure the old file is untouched and `.part` is removed. One writer per path at a
- * time. */
+ * time. What is no regular file (/dev/null, /dev/stdout, a named pipe) is written to as it is. */
 status write_file_atomic(const char *path, const void *bytes, size_t size);
+
+/* Whether write_file_atomic could write there: to be asked before hours of work for the file. Leaves nothing behind. */
+status write_file_check(const char *path);
 
 /* Writes all bytes to an open descriptor, also through short writes and signals; `path` is for the message. */
 status write_all(int fd, const void *bytes, size_t size, const char *path);

@@ -2,23 +2,8 @@
 
 #include "base/file_util.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
-#include <unistd.h>
-
-/* What write_file_atomic makes beside the file. */
 status json_output_check(const char *path) {
-    char part[PATH_MAX];
-    if (!path) return STATUS_OK;
-    if ((size_t)snprintf(part, sizeof part, "%s.part", path) >= sizeof part)
-        return error_from_output(ENAMETOOLONG, "create", path);
-    int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) return error_from_output(errno, "create", path);
-    close(fd);
-    unlink(part);
-    return STATUS_OK;
+    return path ? write_file_check(path) : STATUS_OK;
 }
 
 status json_output_write(const char *path, json_writer *w) {

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <setjmp.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,6 +103,37 @@ static void failed_write_keeps_the_old_file(void **state) {
     assert_int_equal(write_file_atomic(in_folder("no/such/folder"), "", 0), STATUS_CANT_CREATE);
 }
 
+/* What is no regular file stays what it is; a named pipe stands for /dev/null, which only root could lose. */
+static void special_files_are_written_to(void **state) {
+    (void)state;
+    char got[8] = "";
+    struct stat info;
+    const char *pipe = in_folder("out_pipe");
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    int reader = open(pipe, O_RDONLY | O_NONBLOCK);
+    assert_true(reader >= 0);
+    assert_int_equal(write_file_check(pipe), STATUS_OK);
+    assert_int_equal(write_file_atomic(pipe, "text", 4), STATUS_OK);
+    assert_int_equal(read(reader, got, sizeof got), 4);
+    assert_memory_equal(got, "text", 4);
+    close(reader);
+    assert_int_equal(stat(in_folder("out_pipe"), &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+}
+
+static void places_for_files_are_checked(void **state) {
+    (void)state;
+    char below[PATH_MAX];
+    snprintf(below, sizeof below, "%s/", folder);
+    assert_int_equal(write_file_check(in_folder("new")), STATUS_OK);
+    assert_int_not_equal(access(in_folder("new"), F_OK), 0);
+    assert_int_not_equal(access(in_folder("new.part"), F_OK), 0);
+    assert_int_equal(write_file_check(folder), STATUS_CANT_CREATE);
+    assert_int_equal(write_file_check(below), STATUS_CANT_CREATE);
+    assert_int_equal(write_file_check(""), STATUS_CANT_CREATE);
+    assert_int_equal(write_file_check(in_folder("no/such/folder")), STATUS_CANT_CREATE);
+}
+
 static void long_paths_are_refused(void **state) {
     (void)state;
     char path[PATH_MAX], long_name[PATH_MAX];
@@ -128,6 +160,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_bytes_read_back),      cmocka_unit_test(reading_names_the_culprit),
         cmocka_unit_test(folders_are_made_and_refused), cmocka_unit_test(failed_write_keeps_the_old_file),
+        cmocka_unit_test(special_files_are_written_to), cmocka_unit_test(places_for_files_are_checked),
         cmocka_unit_test(long_paths_are_refused),       cmocka_unit_test(a_named_pipe_makes_nobody_wait),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
