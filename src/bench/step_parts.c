@@ -1,5 +1,6 @@
 #include "bench/step_parts.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 const char *const step_part_names[STEP_PARTS] = {"input",   "backbone", "fpn",    "rpn",
@@ -9,7 +10,7 @@ static bool begins(const char *text, const char *start) {
     return strncmp(text, start, strlen(start)) == 0;
 }
 
-step_part step_part_of_layer(const char *layer, map_kind maps) {
+step_part step_part_of_layer(const char *layer) {
     static const struct {
         const char *start;
         step_part part;
@@ -25,7 +26,6 @@ step_part step_part_of_layer(const char *layer, map_kind maps) {
                  {"roi_heads.loss_", STEP_PART_LOSSES},
                  {"roi_heads.mask_", STEP_PART_ROI_MASK},
                  {"roi_heads.", STEP_PART_ROI_BOX}};
-    if (maps == MAPS_C4 && begins(layer, "backbone.body.layer4.")) return STEP_PART_ROI_BOX;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (begins(layer, rules[i].start)) return rules[i].part;
     return STEP_PART_OTHER;

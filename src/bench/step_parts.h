@@ -2,8 +2,6 @@
 #ifndef BENCH_STEP_PARTS_H
 #define BENCH_STEP_PARTS_H
 
-#include "model/mask_rcnn.h"
-
 typedef enum step_part {
     STEP_PART_INPUT, /* resizing, normalising, padding */
     STEP_PART_BACKBONE,
@@ -18,7 +16,7 @@ typedef enum step_part {
 
 extern const char *const step_part_names[STEP_PARTS]; /* "input", "backbone", ..., as keys of JSON */
 
-/* `layer` as tape_scope names it. On C4 (MAPS_C4) the backbone ends at layer3: layer4 is the head of boxes and masks alike. */
-step_part step_part_of_layer(const char *layer, map_kind maps);
+/* `layer` as tape_scope names it. */
+step_part step_part_of_layer(const char *layer);
 
 #endif

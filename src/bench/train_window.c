@@ -39,14 +39,14 @@ void train_window_note(void *window, const step_report *report) {
     note_canvas(w, report->height, report->width);
 }
 
+/* Seconds of the ops of a step, forward and backward. */
 typedef struct op_sums {
-    map_kind maps;
     double parts[2][STEP_PARTS];
 } op_sums;
 
 static void add_run(void *context, const tape_run *run) {
     op_sums *ops = context;
-    ops->parts[run->backward][step_part_of_layer(run->layer, ops->maps)] += run->seconds;
+    ops->parts[run->backward][step_part_of_layer(run->layer)] += run->seconds;
 }
 
 static void add_sum(void *context, const grad_bucket_span *span) {
@@ -93,7 +93,7 @@ static double sum_of(const double *values, int count) {
 void train_window_measure(void *window, const step_report *report) {
     train_window *w = window;
     window_sums *sums = &w->sums;
-    op_sums ops = {.maps = w->runner->job.model.spec.maps};
+    op_sums ops = {0};
     step_queue_take_runs(w->runner->job.steps, report, add_run, &ops);
     step_queue_take_sums(w->runner->job.steps, add_sum, sums);
     add_counts(w, report->graph);
