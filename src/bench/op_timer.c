@@ -31,6 +31,7 @@ struct op_timer {
     size_t scratch_bytes;
     bool backward;
     double seconds;               /* for repetitions */
+    double enough;                /* 0: not limited */
     const op_kernel *prepared[2]; /* forward and backward have prepared themselves on this memory */
 };
 
@@ -207,6 +208,7 @@ status op_timer_new(op_timer **out, device *dev, const op_def *op, const op_case
                         .stream = device_get_stream(dev, DEVICE_STREAM_COMPUTE)};
     r->backward = options->backward && op->differentiable;
     r->seconds = options->seconds > 0 ? options->seconds : usual_seconds;
+    r->enough = options->enough;
     describe_inputs(r, c);
     status s = op_infer(&r->call);
     if (s == STATUS_OK && r->backward) describe_gradients(r);
@@ -277,10 +279,14 @@ static status make_events(device_event ***out, op_timer *r, int count) {
     return STATUS_OK;
 }
 
+static bool is_enough(const op_timer *r, double seconds) {
+    return r->enough > 0 && seconds > r->enough;
+}
+
 /* Warms up; the last run's seconds say how many repetitions are needed. A slow kernel needs no second warm-up. */
 static double warm_up(op_timer *r, const op_kernel *kernel, bool backward, device_event **events) {
     double seconds = 0;
-    for (int i = 0; i < WARM_UPS && seconds < slow_seconds; i++) {
+    for (int i = 0; i < WARM_UPS && seconds < slow_seconds && !is_enough(r, seconds); i++) {
         run_once(r, kernel, backward, events);
         seconds = seconds_of(r, events);
     }
@@ -299,8 +305,13 @@ status op_timer_seconds(double *seconds, op_timer *r, const op_kernel *kernel, b
     RETURN_IF_ERROR(take_scratch(r, kernel, backward));
     device_event **events = NULL;
     RETURN_IF_ERROR(make_events(&events, r, 2));
-    int count = repetitions_for(r, warm_up(r, kernel, backward, events));
+    double one = warm_up(r, kernel, backward, events);
     free_events(r, events, 2);
+    if (is_enough(r, one)) {
+        *seconds = one;
+        return STATUS_OK;
+    }
+    int count = repetitions_for(r, one);
     RETURN_IF_ERROR(make_events(&events, r, 2 * count));
     double *times = calloc((size_t)count, sizeof *times);
     status s = times ? STATUS_OK : error_set(STATUS_OS, "free some memory", "no memory for %d times", count);

@@ -15,6 +15,7 @@ typedef struct op_timer_options {
     bool backward;  /* make room for gradients; ignored where the op has none */
     size_t limit;   /* bytes that the tensors may take, 0: any */
     double seconds; /* that repetitions should fill; 0: a fifth of a second */
+    double enough;  /* a run that takes longer is the result, without repetition; 0: none is */
 } op_timer_options;
 
 /* `op` and `c` are borrowed. OS: more than the limit, or no memory; DATA: the op refuses the case. */
@@ -26,7 +27,7 @@ const op_call *op_timer_call(const op_timer *r);
 bool op_timer_has_backward(const op_timer *r);
 
 /* Seconds of one forward (backward) of `kernel`, which runs on this device: the median of as many repetitions as
- * options.seconds hold, at least three, after warm-up. By the clock of the CPU, by timed events on a GPU. Backward runs on what
+ * options.seconds hold, at least three, after warm-up; see options.enough. By the clock of the CPU, by timed events on a GPU. Backward runs on what
  * the last forward left. OS: no memory. */
 status op_timer_seconds(double *seconds, op_timer *r, const op_kernel *kernel, bool backward);
 
