@@ -9,6 +9,8 @@
 
 status profile_report_open(profile_report *r, op_table_group group, const char *json, const char *trace) {
     *r = (profile_report){.json = json, .trace = trace, .group = group, .table = op_table_new(group)};
+    if (json && trace && strcmp(json, trace) == 0)
+        return error_set(STATUS_USAGE, "give them different names", "--json and --trace both name %s", json);
     RETURN_IF_ERROR(json_output_check(json));
     return json_output_check(trace);
 }
@@ -116,7 +118,7 @@ static status write_json(const profile_report *r, profile_about about, void *con
     json_write_begin_array(&w);
     for (int i = 0; i < count; i++) write_row(&w, &rows[i], &peaks);
     json_write_end_array(&w);
-    json_output_f64(&w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
+    json_output_f64(&w, "peak_rss_mib", (double)r->peak_rss / 0x1p20);
     machine_write_json(&w, &r->machine);
     json_write_end_object(&w);
     status s = json_output_write(r->json, &w);
@@ -128,6 +130,7 @@ static status write_json(const profile_report *r, profile_about about, void *con
 status profile_report_tell(profile_report *r, device *dev, const precision *p, profile_about about,
                            void *context) {
     r->precision = *p;
+    r->peak_rss = machine_peak_rss(); /* not of the arrays that measure the machine */
     machine_describe(&r->machine, dev);
     RETURN_IF_ERROR(machine_measure(&r->machine, dev, p->storage, p->tf32));
     op_table_peaks peaks = peaks_of(&r->machine);

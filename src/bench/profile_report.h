@@ -18,11 +18,12 @@ typedef struct profile_report {
     trace_events events;
     int64_t steps;
     double seconds; /* of all steps */
+    size_t peak_rss;
     machine machine;
     precision precision;
 } profile_report;
 
-/* Codes of json_output_check for both files. profile_report_close in any case. */
+/* Codes of json_output_check for both files; USAGE: they are one. profile_report_close in any case. */
 status profile_report_open(profile_report *r, op_table_group group, const char *json, const char *trace);
 void profile_report_close(profile_report *r);
 
