@@ -227,6 +227,14 @@ static status run_case(bench *b, const op_case *c) {
     return STATUS_OK;
 }
 
+/* A case's whole name is that case's alone, also where others begin with it. */
+static bool is_wanted(const op_bench_job *job, const char *name) {
+    if (!job->cases) return true;
+    for (int i = 0; i < job->op->n_bench_cases; i++)
+        if (strcmp(job->op->bench_cases[i].name, job->cases) == 0) return strcmp(name, job->cases) == 0;
+    return strstr(name, job->cases);
+}
+
 static status run_cases(bench *b) {
     const op_bench_job *job = b->job;
     json_write_key(&b->json, "cases");
@@ -238,7 +246,7 @@ static status run_cases(bench *b) {
     putchar('\n');
     int found = 0;
     for (int i = 0; i < job->op->n_bench_cases; i++) {
-        if (job->cases && !strstr(job->op->bench_cases[i].name, job->cases)) continue;
+        if (!is_wanted(job, job->op->bench_cases[i].name)) continue;
         RETURN_IF_ERROR(run_case(b, &job->op->bench_cases[i]));
         found++;
     }

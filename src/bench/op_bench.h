@@ -9,7 +9,7 @@ typedef struct op_bench_job {
     const op_def *op;
     device *dev;
     const char *variant; /* only the kernel of this name; NULL: all */
-    const char *cases;   /* only cases with this text in their name; NULL: all */
+    const char *cases;   /* the case of this name, or those with it in their names; NULL: all */
     dtype storage;       /* of half inputs on a GPU; F32 on the CPU */
     bool tf32;
     bool forward_only;

@@ -41,7 +41,7 @@ static status run(const cli_args *args) {
 static const cli_option options[] = {
     {.name = "forward-only", .help = "leave backward out"},
     {.name = "variant", .value = "NAME", .help = "only this kernel (the table names them)"},
-    {.name = "case", .value = "TEXT", .help = "only cases with this in their name"},
+    {.name = "case", .value = "TEXT", .help = "only this case, or those with TEXT in their names"},
     {.name = "device", .value = "NAME", .help = "cpu (the default), cuda or cuda:N"},
     {.name = "precision",
      .value = "NAME",
