@@ -59,7 +59,12 @@ status cli_check_one_process(const char *what) {
 
 static status run_command(const cli_command *command, int argc, char **argv) {
     if (command->members) {
-        bool is_help = argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0;
+        if (argc == 0) {
+            error_set(STATUS_USAGE, "", "%s: no command given", command->name);
+            error_set_remedy("maskrcnn %s --help lists the commands", command->name);
+            return STATUS_USAGE;
+        }
+        bool is_help = strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0;
         if (is_help) cli_print_command_help(stdout, command);
         return is_help ? STATUS_OK
                        : error_set(STATUS_USAGE, "options follow the command; --help lists the commands",

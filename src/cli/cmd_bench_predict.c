@@ -1,6 +1,7 @@
 /* maskrcnn bench predict: how long one prediction takes. */
 #include "bench/predict_bench.h"
 #include "cli/cli.h"
+#include "data/image_read.h"
 
 #include <stdio.h>
 
@@ -10,6 +11,11 @@ static status parse_size(predict_bench_size *out, const char *text) {
     int end = 0;
     bool is_size = sscanf(text, "%5dx%5d%n", &out->height, &out->width, &end) == 2 && !text[end] &&
                    out->height >= 1 && out->height <= MOST_SIDE && out->width >= 1 && out->width <= MOST_SIDE;
+    int64_t most = image_limits_default().max_pixels;
+    if (is_size && (int64_t)out->height * out->width > most)
+        return error_set(STATUS_USAGE, "give a smaller image",
+                         "bench predict: --size %.40s: more than the %lld pixels that an image may have",
+                         text, (long long)most);
     return is_size
                ? STATUS_OK
                : error_set(STATUS_USAGE, "give height and width in pixels, as in --size 800x1333",

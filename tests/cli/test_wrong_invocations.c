@@ -41,7 +41,11 @@ static const invocation invocations[] = {
     {"maskrcnn~help~confg", 64, "confg", "config?"},
     {"maskrcnn~bench~opp", 64, "bench opp", "bench op?"},
     {"maskrcnn~help~bench~nothing", 64, "bench nothing", "maskrcnn bench --help"},
+    {"maskrcnn~bench", 64, "no command", "maskrcnn bench --help"},
     {"maskrcnn~bench~--json~f", 64, "--json", NO_ADVICE},
+    {"maskrcnn~bench~predict~--config~" TEST_SOURCE_DIR
+     "/configs/quickstart.yaml~--synthetic~--size~40000x40000",
+     64, "40000x40000", "smaller"},
     {"maskrcnn~bench~op", 64, "NAME", "maskrcnn bench op --help"},
     {"maskrcnn~bench~op~nsm", 64, "nsm", "nms?"},
     {"maskrcnn~bench~op~nms~--case~nothing", 64, "nothing", "--case"},
