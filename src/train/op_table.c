@@ -201,13 +201,14 @@ static void print_row(FILE *file, const op_table_row *row, int width, const op_t
 
 void op_table_print(const op_table *table, FILE *file, const op_table_peaks *peaks, int most) {
     static const op_table_peaks unknown = {0};
+    static const char what[] = "per step";
     const op_table_peaks *known = peaks ? peaks : &unknown;
-    int count, width = 24;
+    int count, width = (int)strlen(what);
     op_table_row *rows = op_table_rows(table, &count);
     for (int i = 0; i < count; i++)
         if ((int)strlen(rows[i].name) > width) width = (int)strlen(rows[i].name);
-    fprintf(file, "%-*s %-8s %10s %9s %7s %6s %9s %9s %8s %9s%s\n", width, "per step", "", "mean ms",
-            "std ms", "count", "%", "MB", "GFLOP", "GB/s", "GFLOP/s", known->flops > 0 ? " % of peak" : "");
+    fprintf(file, "%-*s %-8s %10s %9s %7s %6s %9s %9s %8s %9s%s\n", width, what, "", "mean ms", "std ms",
+            "count", "%", "MB", "GFLOP", "GB/s", "GFLOP/s", known->flops > 0 ? " % of peak" : "");
     op_table_row rest = {.direction = ""};
     int shown = most > 0 && most < count ? most : count;
     for (int i = 0; i < count; i++) {
