@@ -83,30 +83,12 @@ static void rows_add_up_to_the_step(void **state) {
     yajl_tree_free(tree);
 }
 
-static void layers_and_calls_are_rows_too(void **state) {
-    (void)state;
-    int count, calls;
-    run("", "--synthetic~--warmup~0~--iters~2~--by~layer");
-    yajl_val tree = read_tree("p.json");
-    yajl_val *rows = expect_rows(tree, &count);
-    assert_true(has_row(rows, count, "backbone.body.layer1.0.conv1 forward"));
-    assert_false(has_row(rows, count, "conv2d"));
-    yajl_tree_free(tree);
-    run("", "--synthetic~--warmup~0~--iters~2~--by~call");
-    tree = read_tree("p.json");
-    rows = expect_rows(tree, &calls);
-    assert_true(has_row(rows, calls, "backbone.body.layer1.0.conv1 conv2d backward"));
-    assert_true(calls > count);
-    assert_non_null(strstr(result.out, "more rows"));
-    yajl_tree_free(tree);
-}
-
-/* Rank 0 of two: sums over the ranks are events of their own row. */
+/* Rank 0 of two, by layer: sums over the ranks are events of their own row. */
 static void the_timeline_has_a_row_for_each_stream(void **state) {
     (void)state;
     int count, events[4] = {0}, names = 0;
     run("mpirun~--allow-run-as-root~--oversubscribe~-n~2~",
-        "--synthetic~--warmup~1~--iters~2~--trace~t.json");
+        "--synthetic~--warmup~1~--iters~2~--by~layer~--trace~t.json");
     yajl_val tree = read_tree("t.json");
     yajl_val *list = json_tree_list(tree, "traceEvents", &count);
     double end[4] = {0};
@@ -134,20 +116,29 @@ static void the_timeline_has_a_row_for_each_stream(void **state) {
     yajl_tree_free(tree);
     tree = read_tree("p.json");
     assert_true(json_tree_number(tree, "ranks") == 2);
-    expect_rows(tree, &count);
+    yajl_val *rows = expect_rows(tree, &count);
+    assert_true(has_row(rows, count, "backbone.body.layer1.0.conv1 forward"));
+    assert_true(has_row(rows, count, "backbone.body.layer1.0.conv1 backward"));
+    assert_false(has_row(rows, count, "conv2d"));
+    assert_non_null(strstr(result.out, "more rows"));
     yajl_tree_free(tree);
 }
 
+/* By call. */
 static void detections_are_profiled(void **state) {
     (void)state;
     int count, events;
-    run("", "--inference~--synthetic~--warmup~1~--iters~3~--trace~t.json~INPUT.MIN_SIZE_TEST~64~INPUT.MAX_"
+    run("", "--inference~--synthetic~--warmup~1~--iters~3~--by~call~--trace~t.json~INPUT.MIN_SIZE_TEST~64~"
+            "INPUT.MAX_"
             "SIZE_TEST~96");
     yajl_val tree = read_tree("p.json");
     yajl_val *rows = expect_rows(tree, &count);
-    static const char *const names[] = {"conv2d forward",    "roi_align_fpn forward",
-                                        "rpn_proposals.nms", "select_detections.nms",
-                                        "mask_paste",        "data wait"};
+    static const char *const names[] = {"backbone.body.layer1.0.conv1 conv2d forward",
+                                        "roi_align_fpn forward",
+                                        "rpn_proposals.nms",
+                                        "select_detections.nms",
+                                        "mask_paste",
+                                        "data wait"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!has_row(rows, count, names[i])) fail_msg("no row %s", names[i]);
     assert_false(has_row(rows, count, "backward"));
@@ -169,7 +160,9 @@ static void wrong_calls_are_refused(void **state) {
                  {"--config~" CONFIG "~--synthetic~--iters~0", "--iters", 64},
                  {"--config~missing.yaml", "missing.yaml", 66},
                  {"--config~" CONFIG "~--inference", "DATASETS.TEST", 78},
-                 {"--config~" CONFIG "~--synthetic~--trace~no/t.json", "no/t.json", 73}};
+                 {"--config~" CONFIG "~--synthetic~--trace~no/t.json", "no/t.json", 73},
+                 {"--config~" CONFIG "~--synthetic~--json~.", "cannot create .", 73},
+                 {"--config~" CONFIG "~--synthetic~--json~t.json~--trace~t.json", "--trace", 64}};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         char words[512];
         snprintf(words, sizeof words, "maskrcnn~profile~%s", calls[i].line);
@@ -194,7 +187,6 @@ static int remove_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_add_up_to_the_step),
-        cmocka_unit_test(layers_and_calls_are_rows_too),
         cmocka_unit_test(the_timeline_has_a_row_for_each_stream),
         cmocka_unit_test(detections_are_profiled),
         cmocka_unit_test(wrong_calls_are_refused),
