@@ -7,13 +7,13 @@
 #include "bench/json_output.h"
 #include "bench/machine.h"
 #include "bench/median.h"
+#include "bench/scratch_folder.h"
 #include "eval/eval_report.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { LOAD_TRUTH, LOAD_RESULTS, STAGES_OF_TYPE, GROUP = 0, MATCH, AVERAGE, STAGES };
 
@@ -23,7 +23,8 @@ typedef struct type_result {
 
 typedef struct bench {
     const eval_bench_job *job;
-    char folder[PATH_MAX], annotations[PATH_MAX], results[PATH_MAX];
+    scratch_folder folder;
+    char annotations[PATH_MAX], results[PATH_MAX];
     double *seconds; /* [LOAD_TRUTH, LOAD_RESULTS, then STAGES of each type][iterations] */
     double load_ms[STAGES_OF_TYPE];
     type_result types[COCO_IOU_TYPES];
@@ -128,17 +129,6 @@ static status tell(const bench *b) {
     return s;
 }
 
-static status make_folder(bench *b) {
-    const char *temporary = getenv("TMPDIR");
-    RETURN_IF_ERROR(path_join(b->folder, temporary ? temporary : "/tmp", "maskrcnn_bench_XXXXXX"));
-    if (mkdtemp(b->folder)) return STATUS_OK;
-    char wanted[PATH_MAX];
-    snprintf(wanted, sizeof wanted, "%s", b->folder);
-    b->folder[0] = '\0';
-    return error_set(STATUS_CANT_CREATE, "set TMPDIR to a folder that can be written", "%s cannot be made",
-                     wanted);
-}
-
 /* Where the files are; made up ones lie in a folder of their own, which goes away again where it is not named. */
 static status find_files(bench *b) {
     const eval_bench_job *job = b->job;
@@ -147,8 +137,8 @@ static status find_files(bench *b) {
         snprintf(b->results, sizeof b->results, "%s", job->results);
         return STATUS_OK;
     }
-    if (!job->keep) RETURN_IF_ERROR(make_folder(b));
-    const char *folder = job->keep ? job->keep : b->folder;
+    if (!job->keep) RETURN_IF_ERROR(scratch_folder_make(&b->folder));
+    const char *folder = job->keep ? job->keep : b->folder.path;
     if (job->keep && mkdir(folder, 0777) != 0 && errno != EEXIST)
         return error_set(STATUS_CANT_CREATE, "name another folder with --keep", "%s: %s", folder,
                          strerror(errno));
@@ -157,19 +147,20 @@ static status find_files(bench *b) {
     return eval_pair_write(b->annotations, b->results, job->synthetic_images);
 }
 
-static void remove_files(const bench *b) {
-    if (!b->folder[0]) return;
-    unlink(b->annotations);
-    unlink(b->results);
-    rmdir(b->folder);
-}
-
-static status run(bench *b) {
-    RETURN_IF_ERROR(json_output_check(b->job->json));
-    RETURN_IF_ERROR(find_files(b));
+static status score(bench *b) {
     for (int i = 0; i < b->job->iterations; i++) RETURN_IF_ERROR(score_once(b, i));
     take_medians(b);
     return tell(b);
+}
+
+/* Threads come behind the scratch folder, which forks. */
+static status run(bench *b) {
+    RETURN_IF_ERROR(json_output_check(b->job->json));
+    RETURN_IF_ERROR(find_files(b));
+    thread_pool_start(thread_pool_usable_cores());
+    status s = score(b);
+    thread_pool_stop();
+    return s;
 }
 
 status eval_bench_run(const eval_bench_job *job) {
@@ -183,10 +174,8 @@ status eval_bench_run(const eval_bench_job *job) {
     } else {
         b->job = job;
         b->seconds = seconds;
-        thread_pool_start(thread_pool_usable_cores());
         s = run(b);
-        thread_pool_stop();
-        remove_files(b);
+        scratch_folder_remove(&b->folder);
     }
     free(seconds);
     free(b);

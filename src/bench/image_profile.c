@@ -144,7 +144,7 @@ static void close_all(image_profile *p) {
 }
 
 status image_profile_run(config *cfg, const profile_options *options) {
-    image_profile p = {.options = options, .cfg = cfg, .synthetic = {.alive = -1}};
+    image_profile p = {.options = options, .cfg = cfg};
     status s = profile_report_open(&p.report, options->group, options->json, options->trace);
     p.report.what = "image";
     if (s == STATUS_OK) s = open_data(&p);

@@ -68,7 +68,7 @@ static status start(step_runner *r, const step_runner_options *options) {
 }
 
 status step_runner_open(step_runner *r, config *cfg, const step_runner_options *options) {
-    *r = (step_runner){.synthetic.alive = -1};
+    *r = (step_runner){0};
     RETURN_IF_ERROR(train_job_init(&r->job, cfg));
     RETURN_IF_ERROR(prepare(r, options));
     RETURN_IF_ERROR(train_job_connect(&r->job));

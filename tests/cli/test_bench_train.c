@@ -132,16 +132,19 @@ static void a_dataset_is_trained_on(void **state) {
     yajl_tree_free(tree);
 }
 
-static void a_killed_run_leaves_no_pictures(void **state) {
+/* Pictures of training, files of an evaluation. */
+static void killed_runs_leave_nothing(void **state) {
     (void)state;
-    char words[1024];
-    snprintf(words, sizeof words,
-             "env~TMPDIR=%s/tmp~maskrcnn~bench~train~--config~" CONFIG "~--synthetic~--iters~1000000" SMALL,
-             folder);
-    run_program(&result, folder, words, 5);
-    assert_int_equal(result.code, RUN_TIMED_OUT);
-    for (int i = 0; i < 100 && count_files("tmp") > 0; i++) usleep(100000);
-    assert_int_equal(count_files("tmp"), 0);
+    static const char *const lines[] = {"train~--config~" CONFIG "~--synthetic~--iters~1000000" SMALL,
+                                        "eval~--synthetic~1000000"};
+    for (int k = 0; k < 2; k++) {
+        char words[1024];
+        snprintf(words, sizeof words, "env~TMPDIR=%s/tmp~maskrcnn~bench~%s", folder, lines[k]);
+        run_program(&result, folder, words, 3);
+        assert_int_equal(result.code, RUN_TIMED_OUT);
+        for (int i = 0; i < 100 && count_files("tmp") > 0; i++) usleep(100000);
+        assert_int_equal(count_files("tmp"), 0);
+    }
 }
 
 /* The default learning rate makes this one infinite; generated pictures are looked at without learning. */
@@ -200,7 +203,7 @@ int main(void) {
         cmocka_unit_test(two_ranks_share_a_batch),
         cmocka_unit_test(a_dataset_is_trained_on),
         cmocka_unit_test(losses_that_are_not_finite_end_it),
-        cmocka_unit_test(a_killed_run_leaves_no_pictures),
+        cmocka_unit_test(killed_runs_leave_nothing),
         cmocka_unit_test(wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
