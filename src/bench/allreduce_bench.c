@@ -1,6 +1,7 @@
 #include "bench/allreduce_bench.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "bench/json_output.h"
 #include "bench/machine.h"
 #include "bench/median.h"
@@ -81,6 +82,8 @@ static void run_sizes(bench *b, comm_type type) {
 
 static void begin(bench *b, const machine *m) {
     printf("%d ranks, %s\n", comm_size(b->c), comm_backend_name(b->c));
+    if (comm_size(b->c) == 1)
+        log_warn("bench", "one rank has nothing to sum with: start it with mpirun -n N");
     machine_print(m, stdout);
     printf("\n%-6s %12s %12s %12s %12s\n", "type", "bytes", "ms", "GB/s", "bus GB/s");
     json_writer *w = &b->json;

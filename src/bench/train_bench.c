@@ -147,8 +147,8 @@ static void print_stages(const train_bench *b) {
     }
     print_row(b, "sum", sum);
     if (b->runner.job.env.size > 1)
-        printf("all-reduce: %.2f ms in all, %.2f ms of them exposed\n", b->allreduce_ms,
-               b->stages_ms[STEP_ALLREDUCE]);
+        printf("sums of gradients run for %.2f ms; %.2f ms of a step wait for sums or the other ranks\n",
+               b->allreduce_ms, b->stages_ms[STEP_ALLREDUCE]);
 }
 
 static void print_canvases(const train_window *w) {
