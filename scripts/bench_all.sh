@@ -84,6 +84,7 @@ case $mode in
     ;;
 esac
 [[ $runs =~ ^[1-9][0-9]*$ ]] || refuse "--runs $runs: expected a number from 1 on"
+[ -z "$page" ] || [ -f "$page" ] || refuse "$page is not there: --page names a page that has the marks of docs/benchmarks.md"
 cores=$(nproc)
 
 # --- the folder

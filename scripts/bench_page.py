@@ -567,8 +567,11 @@ SECTIONS = (about, training, floor, ops, loading, scoring, prediction, models, s
 
 
 def put_between_marks(page, text):
-    with open(page, encoding="utf-8") as f:
-        old = f.read()
+    try:
+        with open(page, encoding="utf-8") as f:
+            old = f.read()
+    except OSError as error:
+        return f"{page}: {error.strerror}"
     begin, end = old.find(BEGIN), old.find(END)
     if begin < 0 or end < begin:
         return f"{page}: the marks are not there: a line that begins with {BEGIN}, and {END}"

@@ -67,20 +67,22 @@ def time_nms(count):
 
 
 def time_cases(op, text):
+    names = [f"boxes_{count}" for count in (2000, 12000)] if op == "nms" else [name for name, *_ in roi_align_cases()]
+    wanted = [text] if text in names else [name for name in names if text in name]  # as bench op chooses
     if op == "nms":
         for count in (2000, 12000):
-            if text in f"boxes_{count}":
+            if f"boxes_{count}" in wanted:
                 yield {"name": f"boxes_{count}", **time_nms(count)}
         return
     for name, shape, *rest in roi_align_cases():
-        if text in name and 12 * torch.Size(shape).numel() < free_bytes() / 2:  # maps, their gradient, room
+        if name in wanted and 12 * torch.Size(shape).numel() < free_bytes() / 2:  # maps, their gradient, room
             yield {"name": name, **time_roi_align(shape, *rest)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("op", choices=["roi_align", "nms"])
-    parser.add_argument("--case", default="", help="only cases with this in their name")
+    parser.add_argument("--case", default="", help="only this case, or those with it in their names")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.manual_seed(1)

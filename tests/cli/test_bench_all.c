@@ -167,6 +167,9 @@ static void wrong_calls_are_refused(void **state) {
         BENCH_ALL "~--annotations~data/annotations.json~--images~data/images~--program~maskrcnn~--out~data");
     expect(ran.err, "data is there, and not a folder of this script");
     assert_int_equal(access(path_of("data/annotations.json"), F_OK), 0);
+    run(64, BENCH_ALL
+        "~--annotations~data/annotations.json~--images~data/images~--program~maskrcnn~--page~none.md");
+    expect(ran.err, "none.md is not there");
     run(77, BENCH_ALL "~--annotations~data/annotations.json~--images~data/images~--python~/bin/false");
     expect(ran.out, "skipped: /bin/false is no Python");
 }
@@ -178,6 +181,8 @@ static void a_page_without_marks_stays(void **state) {
     run(1, "python3~-B~" TEST_SOURCE_DIR "/scripts/bench_page.py~out~--page~other.md");
     expect(ran.err, "other.md: the marks are not there");
     assert_string_equal(read_text("other.md"), "# Other\n");
+    run(1, "python3~-B~" TEST_SOURCE_DIR "/scripts/bench_page.py~out~--page~none.md");
+    assert_string_equal(ran.err, "none.md: No such file or directory\n");
 }
 
 static int set_up(void **state) {
