@@ -6,6 +6,7 @@
 #include "bench/machine.h"
 #include "bench/naive_roi.h"
 #include "bench/op_timer.h"
+#include "setup/setup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -274,7 +275,8 @@ static status run(bench *b) {
     machine_print(&b->machine, stdout);
     json_write_begin_object(&b->json);
     json_output_text(&b->json, "op", job->op->name);
-    json_output_text(&b->json, "precision", b->machine.gemm_type);
+    json_output_text(&b->json, "precision",
+                     setup_precision_name(&(precision){.storage = job->storage, .tf32 = job->tf32}));
     RETURN_IF_ERROR(run_cases(b));
     return finish(b);
 }

@@ -218,7 +218,7 @@ static status tell(const bench *b) {
     write_size(&w, "iterations", job->warmup, job->warmup + job->iterations - 1);
     json_write_key(&w, "device"),
         json_write_string(&w, device_get_kind(b->dev) == DEVICE_CPU ? "cpu" : "cuda");
-    json_output_text(&w, "precision", b->precision.tf32 ? "TF32" : dtype_name(b->precision.storage));
+    json_output_text(&w, "precision", setup_precision_name(&b->precision));
     json_write_key(&w, "sizes");
     json_write_begin_array(&w);
     for (int i = 0; i < b->result_count; i++) {

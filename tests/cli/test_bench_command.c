@@ -58,6 +58,7 @@ static void op_has_forward_and_backward(void **state) {
     is_positive(cases, "forward_peak_share");
     is_positive(behind(json, "machine"), "memory_gb_per_s");
     is_positive(json, "peak_rss_mib");
+    assert_int_equal(strncmp(behind(json, "precision"), "\"fp32\"", 6), 0);
     static const char *const kernels[] = {"bands", "reference_f32", "naive_loop"};
     for (int i = 0; i < 3; i++) {
         assert_non_null(strstr(result.out, kernels[i]));
@@ -161,6 +162,7 @@ static void predict_of_drawn_images(void **state) {
     assert_int_equal(strncmp(behind(sizes, "resized"), "[96, 64]", 8), 0);
     assert_non_null(strstr(sizes, "[64, 160]"));
     assert_int_equal(strncmp(behind(json, "iterations"), "[1, 2]", 6), 0);
+    assert_int_equal(strncmp(behind(json, "precision"), "\"fp32\"", 6), 0);
     assert_int_equal(strncmp(behind(json, "raw_masks"), "false", 5), 0);
     assert_non_null(strstr(result.out, "mask post"));
 }
