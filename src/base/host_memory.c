@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 /* A number of bytes that the cgroup tells; SIZE_MAX for "max", or without cgroup v2. */
 static size_t cgroup_bytes(const char *path) {
@@ -40,4 +41,9 @@ size_t host_memory_free(void) {
            used = cgroup_bytes("/sys/fs/cgroup/memory.current");
     size_t left = most == SIZE_MAX || used == SIZE_MAX ? SIZE_MAX : most > used ? most - used : 0;
     return least(available ? available : SIZE_MAX, left);
+}
+
+size_t host_memory_peak(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
 }

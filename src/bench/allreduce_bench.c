@@ -1,6 +1,7 @@
 #include "bench/allreduce_bench.h"
 
 #include "base/clock.h"
+#include "base/host_memory.h"
 #include "base/log.h"
 #include "bench/json_output.h"
 #include "bench/machine.h"
@@ -99,7 +100,7 @@ static status end(bench *b, const machine *m) {
     json_writer *w = &b->json;
     json_write_end_array(w);
     machine_write_json(w, m);
-    json_output_f64(w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
+    json_output_f64(w, "peak_rss_mib", (double)host_memory_peak() / 0x1p20);
     json_write_end_object(w);
     return json_output_write(b->job->json, w);
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file_util.h"
+#include "base/host_memory.h"
 #include "base/thread_pool.h"
 #include "bench/eval_pair.h"
 #include "bench/json_output.h"
@@ -122,7 +123,7 @@ static status tell(const bench *b) {
         if (b->job->types[t]) tell_type(&w, b, (coco_iou_type)t);
     json_write_end_array(&w);
     machine_write_json(&w, &m);
-    json_output_f64(&w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
+    json_output_f64(&w, "peak_rss_mib", (double)host_memory_peak() / 0x1p20);
     json_write_end_object(&w);
     status s = json_output_write(b->job->json, &w);
     json_write_release(&w);

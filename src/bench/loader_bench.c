@@ -1,6 +1,7 @@
 #include "bench/loader_bench.h"
 
 #include "base/clock.h"
+#include "base/host_memory.h"
 #include "base/thread_pool.h"
 #include "bench/json_output.h"
 #include "bench/machine.h"
@@ -232,7 +233,7 @@ static status tell(const bench *b) {
     tell_stages(&w, b);
     tell_processes(&w, b);
     machine_write_json(&w, &m);
-    json_output_f64(&w, "peak_rss_mib", mib(machine_peak_rss()));
+    json_output_f64(&w, "peak_rss_mib", mib(host_memory_peak()));
     json_write_end_object(&w);
     status s = json_output_write(b->job->json, &w);
     json_write_release(&w);

@@ -6,7 +6,6 @@
 
 #include <cblas.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -21,11 +20,6 @@ void machine_cpu_name(char *text, size_t size) {
         break;
     }
     if (f) fclose(f);
-}
-
-size_t machine_peak_rss(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
 }
 
 static void add_row(void *context, const char *name, const char *value) {

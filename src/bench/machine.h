@@ -43,7 +43,4 @@ void machine_write_json(json_writer *w, const machine *m);
 /* The processor's own name; "not known" where the system does not tell. */
 void machine_cpu_name(char *text, size_t size);
 
-/* Most memory that this process ever held at once (resident set), in bytes; 0 where the system does not tell. */
-size_t machine_peak_rss(void);
-
 #endif

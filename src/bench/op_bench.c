@@ -261,7 +261,7 @@ static status run_cases(bench *b) {
 static status finish(bench *b) {
     write_left_out(&b->json, b);
     machine_write_json(&b->json, &b->machine);
-    json_output_f64(&b->json, "peak_rss_mib", (double)machine_peak_rss() / (1 << 20));
+    json_output_f64(&b->json, "peak_rss_mib", (double)host_memory_peak() / (1 << 20));
     json_write_end_object(&b->json);
     return json_output_write(b->job->json, &b->json);
 }

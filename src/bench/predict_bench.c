@@ -1,6 +1,7 @@
 #include "bench/predict_bench.h"
 
 #include "base/clock.h"
+#include "base/host_memory.h"
 #include "base/stage_times.h"
 #include "base/thread_pool.h"
 #include "bench/json_output.h"
@@ -229,7 +230,7 @@ static status tell(const bench *b) {
     }
     json_write_end_array(&w);
     machine_write_json(&w, &m);
-    json_output_f64(&w, "peak_rss_mib", (double)machine_peak_rss() / 0x1p20);
+    json_output_f64(&w, "peak_rss_mib", (double)host_memory_peak() / 0x1p20);
     json_write_end_object(&w);
     status s = json_output_write(job->json, &w);
     json_write_release(&w);

@@ -1,6 +1,7 @@
 #include "bench/profile_report.h"
 
 #include "base/clock.h"
+#include "base/host_memory.h"
 #include "bench/json_output.h"
 #include "setup/setup.h"
 
@@ -130,7 +131,7 @@ static status write_json(const profile_report *r, profile_about about, void *con
 status profile_report_tell(profile_report *r, device *dev, const precision *p, profile_about about,
                            void *context) {
     r->precision = *p;
-    r->peak_rss = machine_peak_rss(); /* not of the arrays that measure the machine */
+    r->peak_rss = host_memory_peak(); /* not of the arrays that measure the machine */
     machine_describe(&r->machine, dev);
     RETURN_IF_ERROR(machine_measure(&r->machine, dev, p->storage, p->tf32));
     op_table_peaks peaks = peaks_of(&r->machine);

@@ -54,6 +54,7 @@ status scratch_folder_make(scratch_folder *f) {
     RETURN_IF_ERROR(path_join(f->path, place && place[0] ? place : "/tmp", "maskrcnn-bench-XXXXXX"));
     if (mkdtemp(f->path)) return start_remover(f);
     status s = error_from_output(errno, "make", f->path);
+    error_set_remedy("set TMPDIR to a folder that can be written");
     f->path[0] = '\0';
     return s;
 }

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/host_memory.h"
 #include "bench/json_output.h"
 #include "bench/machine.h"
 #include "bench/median.h"
@@ -73,7 +74,7 @@ static rank_figures figures_of(train_bench *b, double step_seconds) {
     train_window *w = &b->window;
     rank_figures mine = {.step_seconds = step_seconds,
                          .median_seconds = median(w->seconds, (int)w->steps),
-                         .peak_rss = (double)machine_peak_rss(),
+                         .peak_rss = (double)host_memory_peak(),
                          .device_memory = (double)device_memory_peak(b->runner.job.dev),
                          .sums = w->sums};
     int64_t most = 0;

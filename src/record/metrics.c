@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/file_util.h"
+#include "base/host_memory.h"
 #include "base/json_write.h"
 #include "base/log.h"
 #include "record/json_lines.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -45,9 +45,7 @@ struct metrics {
 };
 
 double metrics_peak_memory_mib(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_maxrss / 1024;
+    return (double)host_memory_peak() / 0x1p20;
 }
 
 void metrics_format_duration(char out[48], double seconds) {

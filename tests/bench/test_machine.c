@@ -59,10 +59,10 @@ static void memory_is_free(void **state) {
 static void peak_rss_grows(void **state) {
     (void)state;
     enum { BYTES = 64 << 20 };
-    size_t before = machine_peak_rss();
+    size_t before = host_memory_peak();
     char *block = test_malloc(BYTES);
     memset(block, 1, BYTES);
-    assert_true(machine_peak_rss() >= before + BYTES / 2);
+    assert_true(host_memory_peak() >= before + BYTES / 2);
     test_free(block);
 }
 
