@@ -1,8 +1,10 @@
 #include "comm/rank_env.h"
 
+#include "base/clock.h"
 #include "base/content_hash.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -127,20 +129,41 @@ status rank_env_read(rank_env *out) {
     return STATUS_OK;
 }
 
-/* True for the first process of the job on this node that says `text`. The mark is a bound abstract socket:
- * it needs no folder, and it goes away with the process. */
-static bool claim_message(const rank_env *env, const char *text) {
+/* Longest time that ranks with the same error wait for each other. */
+enum { MEETING_MS = 2000 };
+
+/* The place where the ranks of this node meet that have the same error to report: an abstract socket, which needs no folder
+ * and goes away with the process that made it. */
+static socklen_t name_meeting(struct sockaddr_un *out, const rank_env *env, const char *text) {
     uint64_t hash = content_hash_of(text, strlen(text));
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "maskrcnn/%s/%016llx", env->job,
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int length = snprintf(out->sun_path + 1, sizeof out->sun_path - 1, "maskrcnn/%s/%016llx", env->job,
                           (unsigned long long)hash);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return true;
-    bool taken = bind(fd, (struct sockaddr *)&address,
-                      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) != 0 &&
-                 errno == EADDRINUSE;
-    if (taken) close(fd); /* else it stays open until the process ends */
-    return !taken;
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+}
+
+/* Until the descriptor has something to tell, or the time is over. */
+static bool wait_on(int fd, double deadline) {
+    double left = deadline - clock_seconds();
+    struct pollfd one = {.fd = fd, .events = POLLIN};
+    return left > 0 && poll(&one, 1, (int)(1e3 * left)) > 0;
+}
+
+/* The launcher ends all ranks when the first one leaves. So the one that spoke stays until the others know that it is said, and
+ * they stay until it has gone. Descriptors are left to the process's end. */
+static void receive_others(const rank_env *env, int fd) {
+    double deadline = clock_seconds() + 1e-3 * MEETING_MS;
+    for (int others = 1; others < env->local_size && wait_on(fd, deadline); others++)
+        if (accept4(fd, NULL, NULL, SOCK_CLOEXEC) < 0) return;
+}
+
+static void wait_for_speaker(int fd, const struct sockaddr_un *address, socklen_t length) {
+    double deadline = clock_seconds() + 1e-3 * MEETING_MS;
+    while (connect(fd, (const struct sockaddr *)address, length) != 0) {
+        if (clock_seconds() > deadline) return; /* it has gone meanwhile */
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    wait_on(fd, deadline);
 }
 
 /* One line, whatever the text holds: a file name may have line breaks or escape sequences in it. */
@@ -163,8 +186,17 @@ static void print_error(const rank_env *env) {
 }
 
 void rank_env_report_error(const rank_env *env) {
-    bool alone = env->size == 1;
-    if (error_cause()[0] && (alone || claim_message(env, error_cause()))) print_error(env);
-    /* The launcher ends all ranks when the first one leaves: each gives the one that speaks the time to. */
-    if (!alone) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    if (env->size == 1) {
+        if (error_cause()[0]) print_error(env);
+        return;
+    }
+    struct sockaddr_un address;
+    socklen_t length = name_meeting(&address, env, error_cause());
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, length) != 0 && errno == EADDRINUSE) {
+        wait_for_speaker(fd, &address, length);
+        return;
+    }
+    if (error_cause()[0]) print_error(env);
+    if (fd >= 0 && listen(fd, env->local_size) == 0) receive_others(env, fd);
 }

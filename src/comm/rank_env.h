@@ -19,8 +19,8 @@ status rank_env_read(rank_env *out);
 
 /* Prints the calling thread's error to stderr, `maskrcnn: error: <cause>` and `maskrcnn: remedy: <remedy>`, a
  * line each: once per node, when several ranks of the job fail with the same cause. Prints nothing without a
- * cause. Afterwards the caller ends the process; in a job of several ranks this returns half a second later,
- * so that the others meet the note that it is said. */
+ * cause. Afterwards the caller ends the process; in a job of several ranks this returns when all ranks of the node
+ * have reported the same, two seconds later at most. */
 void rank_env_report_error(const rank_env *env);
 
 #endif

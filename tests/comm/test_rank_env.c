@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -103,16 +104,18 @@ static void nonsense_is_refused(void **state) {
     assert_int_equal(rank_env_read(&env), STATUS_USAGE);
 }
 
-/* Runs rank_env_report_error in `count` processes of one job; returns what they wrote to stderr together. */
+/* Runs rank_env_report_error in `count` processes of one job, the last of several 0.8 s late; returns what they wrote to stderr
+ * together. */
 static void report_from(int count, bool same_text, char *out, size_t out_size) {
     int pipe_ends[2];
     assert_int_equal(pipe(pipe_ends), 0);
     for (int i = 0; i < count; i++) {
         if (fork()) continue;
         dup2(pipe_ends[1], 2);
-        rank_env env = {.rank = i, .size = count, .launcher = "Open MPI"};
+        rank_env env = {.rank = i, .size = count, .local_size = count, .launcher = "Open MPI"};
         snprintf(env.job, sizeof env.job, "test-%d", (int)getppid());
         error_set(STATUS_DATA, "repair it", "bad file %d", same_text ? 0 : i);
+        if (count > 1 && i == count - 1) nanosleep(&(struct timespec){.tv_nsec = 800000000}, NULL);
         rank_env_report_error(&env);
         _exit(0);
     }
