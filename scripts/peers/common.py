@@ -92,4 +92,4 @@ class RegionCount:
 
 
 def tell(figures):
-    print(json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in figures.items()}), flush=True)
+    print(json.dumps({k: float(f"{v:.12g}") if isinstance(v, float) else v for k, v in figures.items()}), flush=True)
