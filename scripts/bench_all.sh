@@ -229,7 +229,7 @@ scoring() {
   local type=$1 run=$2 library files=(--annotations "$out/scored/annotations.json" --results "$out/scored/results.json" --iou-type "$1")
   measure "eval_$type.ours.$run" "$program" bench eval "${files[@]}" --iters 1
   for library in pycocotools faster_coco_eval; do
-    ! has $library || peer "eval_$type" "$library.$run" pycocotools_eval.py "${files[@]}" --library $library
+    ! has $library || peer "eval_$type" "$library.$run" pycocotools_eval.py "${files[@]}" --package $library
   done
 }
 

@@ -2,7 +2,7 @@
 """Times pycocotools (or faster-coco-eval, which has its interface) scoring a results file, from opening the files to the twelve
 numbers, to put beside `maskrcnn eval`.
 
-usage: pycocotools_eval.py --annotations FILE --results FILE [--iou-type bbox|segm] [--library pycocotools|faster_coco_eval]
+usage: pycocotools_eval.py --annotations FILE --results FILE [--iou-type bbox|segm] [--package pycocotools|faster_coco_eval]
 """
 
 import argparse
@@ -22,13 +22,13 @@ def parse_arguments():
     parser.add_argument("--annotations", required=True)
     parser.add_argument("--results", required=True)
     parser.add_argument("--iou-type", choices=["bbox", "segm"], default="bbox")
-    parser.add_argument("--library", choices=["pycocotools", "faster_coco_eval"], default="pycocotools")
+    parser.add_argument("--package", choices=["pycocotools", "faster_coco_eval"], default="pycocotools")
     return parser.parse_args()
 
 
 def main():
     options = parse_arguments()
-    if options.library == "pycocotools":
+    if options.package == "pycocotools":
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     else:
@@ -48,8 +48,8 @@ def main():
             "seconds": end - begin,
             "load_seconds": loaded - begin,
             "peak_rss_mib": peak_rss_mib(),
-            "library": options.library,
-            "version": version(options.library),
+            "library": options.package,
+            "version": version(options.package),
             **{name: float(value) for name, value in zip(NAMES, scorer.stats)},
         }
     )

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/folder_files.h"
 #include "cli/run_program.h"
 
 #define BENCH_ALL TEST_SOURCE_DIR "/scripts/bench_all.sh"
@@ -55,28 +56,6 @@ static const char *const headings[] = {"## One run: machine, versions, commands"
                                        "<!-- bench_all.sh: to here -->",
                                        "## Mine"};
 
-static const char *path_of(const char *name) {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static char *read_text(const char *name) {
-    FILE *f = fopen(path_of(name), "r");
-    if (!f) fail_msg("no %s; %s%s", name, ran.out, ran.err);
-    static char text[131072];
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    return text;
-}
-
-static void write_text(const char *name, const char *text) {
-    FILE *f = fopen(path_of(name), "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
 static void run(int code, const char *line) {
     run_program(&ran, folder, line, 800.0);
     if (ran.code != code) fail_msg("exit code %d, not %d: %s%s", ran.code, code, ran.out, ran.err);
@@ -88,13 +67,13 @@ static void expect(const char *text, const char *part) {
 
 static void every_section_is_written(void **state) {
     (void)state;
-    write_text("page.md",
-               "# Mine\n\n<!-- bench_all.sh: from here, x -->\nan older run\n<!-- bench_all.sh: to here "
-               "-->\n\n## Mine\n");
+    folder_write(folder, "page.md",
+                 "# Mine\n\n<!-- bench_all.sh: from here, x -->\nan older run\n<!-- bench_all.sh: to here "
+                 "-->\n\n## Mine\n");
     run(0, RUN);
     expect(ran.out, "left out: faster_coco_eval: no faster-coco-eval here");
     expect(ran.out, " 0 failed; ");
-    const char *page = read_text("page.md"), *at = page;
+    const char *page = folder_read(folder, "page.md"), *at = page;
     static const char start[] = "# Mine\n\n<!-- bench_all.sh: from here on ";
     assert_int_equal(strncmp(page, start, sizeof start - 1), 0);
     assert_null(strstr(page, "an older run"));
@@ -108,7 +87,7 @@ static void every_section_is_written(void **state) {
 
 static void peers_are_compared(void **state) {
     (void)state;
-    const char *page = read_text("page.md");
+    const char *page = folder_read(folder, "page.md");
     expect(page, "| detectron2 | 0.0001 img/s | 8 s | 8 s - 8 s | 1000000 MiB | 512, 9 | ");
     expect(page, "x (goal 1.5x) | 0.00x (at most 0.6x) |");
     expect(page, "x (goal 1.8x) | 0.00x (at most 0.5x) |");
@@ -129,7 +108,8 @@ static void peers_are_compared(void **state) {
 /* Frozen norms do not spoil a random start: without src/bench/random_model.h it is 7 or 8. */
 static void random_weights_leave_proposals(void **state) {
     (void)state;
-    const char *key = "\"proposals\": ", *at = strstr(read_text("out/results/train_large.ours.1.json"), key);
+    const char *key = "\"proposals\": ",
+               *at = strstr(folder_read(folder, "out/results/train_large.ours.1.json"), key);
     assert_non_null(at);
     double proposals = atof(at + strlen(key));
     if (proposals < 25) fail_msg("%g proposals an image of at most 30", proposals);
@@ -138,19 +118,19 @@ static void random_weights_leave_proposals(void **state) {
 /* Without two of its results, and with a peer that now fails. */
 static void a_run_goes_on(void **state) {
     (void)state;
-    assert_int_equal(unlink(path_of("out/results/nms.ours.1.json")), 0);
-    assert_int_equal(unlink(path_of("out/results/loader.peer_pytorch.1.json")), 0);
-    write_text("fail", "");
+    assert_int_equal(unlink(folder_path(folder, "out/results/nms.ours.1.json")), 0);
+    assert_int_equal(unlink(folder_path(folder, "out/results/loader.peer_pytorch.1.json")), 0);
+    folder_write(folder, "fail", "");
     run(1, RUN "~--resume");
     expect(ran.out, "nms.ours.1 ");
     expect(ran.out, "failed: exit code 3: Error: no loader today");
     assert_null(strstr(ran.out, "train_large"));
-    const char *page = read_text("page.md");
+    const char *page = folder_read(folder, "page.md");
     expect(page, "Without comparison: PyTorch failed: exit code 3: Error: no loader today.");
     expect(page, "| boxes_2000 | forward | ");
     run(64, RUN "~--resume~--runs~2");
     expect(ran.err, "was made with other settings: mode check runs 1 ");
-    unlink(path_of("fail"));
+    unlink(folder_path(folder, "fail"));
     run(0, RUN "~--resume");
 }
 
@@ -166,7 +146,7 @@ static void wrong_calls_are_refused(void **state) {
     run(64,
         BENCH_ALL "~--annotations~data/annotations.json~--images~data/images~--program~maskrcnn~--out~data");
     expect(ran.err, "data is there, and not a folder of this script");
-    assert_int_equal(access(path_of("data/annotations.json"), F_OK), 0);
+    assert_int_equal(access(folder_path(folder, "data/annotations.json"), F_OK), 0);
     run(64, BENCH_ALL
         "~--annotations~data/annotations.json~--images~data/images~--program~maskrcnn~--page~none.md");
     expect(ran.err, "none.md is not there");
@@ -177,10 +157,10 @@ static void wrong_calls_are_refused(void **state) {
 /* The page keeps what it has where the marks are missing. */
 static void a_page_without_marks_stays(void **state) {
     (void)state;
-    write_text("other.md", "# Other\n");
+    folder_write(folder, "other.md", "# Other\n");
     run(1, "python3~-B~" TEST_SOURCE_DIR "/scripts/bench_page.py~out~--page~other.md");
     expect(ran.err, "other.md: the marks are not there");
-    assert_string_equal(read_text("other.md"), "# Other\n");
+    assert_string_equal(folder_read(folder, "other.md"), "# Other\n");
     run(1, "python3~-B~" TEST_SOURCE_DIR "/scripts/bench_page.py~out~--page~none.md");
     assert_string_equal(ran.err, "none.md: No such file or directory\n");
 }
@@ -188,8 +168,8 @@ static void a_page_without_marks_stays(void **state) {
 static int set_up(void **state) {
     (void)state;
     if (!mkdtemp(folder)) return 1;
-    write_text("peers", stand_in);
-    if (chmod(path_of("peers"), 0777) != 0) return 1;
+    folder_write(folder, "peers", stand_in);
+    if (chmod(folder_path(folder, "peers"), 0777) != 0) return 1;
     run_program(&ran, folder, "maskrcnn~synth~--out~data~--images~8~--seed~1~--width~96~--height~64", 60.0);
     return ran.code;
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <yajl/yajl_tree.h>
 
+#include "cli/folder_files.h"
 #include "cli/run_program.h"
 
 #define SCRIPTS TEST_SOURCE_DIR "/scripts/"
@@ -22,33 +23,11 @@
 static program_run ran;
 static char folder[] = "/tmp/test_gpu_check.XXXXXX";
 
-static char *path_of(const char *name) {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static char *read_text(const char *name) {
-    FILE *f = fopen(path_of(name), "r");
-    if (!f) fail_msg("no %s; %s%s", name, ran.out, ran.err);
-    static char text[65536];
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    return text;
-}
-
-static void write_text(const char *name, const char *text) {
-    FILE *f = fopen(path_of(name), "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
 /* The JSON of the last run in folder `out`; freed by the caller. */
 static yajl_val read_json(const char *out) {
     char name[128], error[256];
     snprintf(name, sizeof name, "%s/gpu_check.json", out);
-    yajl_val tree = yajl_tree_parse(read_text(name), error, sizeof error);
+    yajl_val tree = yajl_tree_parse(folder_read(folder, name), error, sizeof error);
     if (!tree) fail_msg("%s: %s", name, error);
     return tree;
 }
@@ -92,9 +71,10 @@ static void make_machine(void) {
     static const char *const names[] = {"bundle/bin/maskrcnn", "bundle/bin/test_gpu_ops", "system/nvidia-smi",
                                         "system/mpirun", "system/compute-sanitizer"};
     static const char *const folders[] = {"bundle", "bundle/bin", "system"};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) mkdir(path_of(folders[i]), 0777);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        mkdir(folder_path(folder, folders[i]), 0777);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (symlink(TEST_SOURCE_DIR "/tests/gpu/gpu_machine.sh", path_of(names[i])) != 0)
+        if (symlink(TEST_SOURCE_DIR "/tests/gpu/gpu_machine.sh", folder_path(folder, names[i])) != 0)
             fail_msg("cannot link %s", names[i]);
 }
 
@@ -114,7 +94,7 @@ static void wrong_calls_are_refused(void **state) {
     assert_non_null(strstr(ran.err, "usage: gpu_check.sh"));
     run(64,
         SCRIPTS "gpu_check.sh~--bundle~bundle~--out~system"); /* a folder that holds something else stays */
-    assert_int_equal(access(path_of("system/mpirun"), F_OK), 0);
+    assert_int_equal(access(folder_path(folder, "system/mpirun"), F_OK), 0);
     run(64, SCRIPTS "gpu_check.sh~--bundle~system");
     assert_non_null(strstr(ran.err, "give --bundle DIR"));
 }
@@ -177,7 +157,7 @@ static void every_step_is_run_and_read(void **state) {
     assert_true(number_of(find_check(tree, "sanitizer_memcheck"), "figures", "errors") == 0);
     assert_true(number_of(find_check(tree, "sanitizer_racecheck"), "figures", "hazards") == 0);
     yajl_tree_free(tree);
-    const char *table = read_text("out/gpu_check.md");
+    const char *table = folder_read(folder, "out/gpu_check.md");
     expect_in_table(table, "| r50_batch_2_bf16 | passed | ");
     expect_in_table(table,
                     "| `bin/maskrcnn train --config configs/quickstart.yaml --weights '' --device cuda ");
@@ -188,21 +168,22 @@ static void every_step_is_run_and_read(void **state) {
 
 static void a_killed_run_has_a_report(void **state) {
     (void)state;
-    mkdir(path_of("killed"), 0777);
-    write_text("killed/gpu_check.jsonl", "{\"name\": \"r50_batch_2_bf16\", \"status\": \"passed\", "
-                                         "\"seconds\": 12.0, \"figures\": {\"img_per_s\": 180.0}, "
-                                         "\"note\": \"\", \"command\": \"a | b\"}\n"
-                                         "{\"name\": \"torchvision_batch_2_bf16\", \"status\": \"passed\", "
-                                         "\"seconds\": 3.0, \"figures\": {\"img_per_s\": 45.0, "
-                                         "\"torch\": \"2.15\"}, \"note\": \"\", \"command\": \"t\"}\n"
-                                         "{\"name\": \"r50_batch_12_bf16\", \"status\": \"pas");
+    mkdir(folder_path(folder, "killed"), 0777);
+    folder_write(folder, "killed/gpu_check.jsonl",
+                 "{\"name\": \"r50_batch_2_bf16\", \"status\": \"passed\", "
+                 "\"seconds\": 12.0, \"figures\": {\"img_per_s\": 180.0}, "
+                 "\"note\": \"\", \"command\": \"a | b\"}\n"
+                 "{\"name\": \"torchvision_batch_2_bf16\", \"status\": \"passed\", "
+                 "\"seconds\": 3.0, \"figures\": {\"img_per_s\": 45.0, "
+                 "\"torch\": \"2.15\"}, \"note\": \"\", \"command\": \"t\"}\n"
+                 "{\"name\": \"r50_batch_12_bf16\", \"status\": \"pas");
     run(0, SCRIPTS "gpu_check_report.sh~killed");
     assert_string_equal(ran.out, "2 passed, 0 failed, 0 skipped\n");
     yajl_val tree = read_json("killed");
     assert_int_equal(number_of(tree, "passed", NULL), 2);
     assert_string_equal(text_of(find_check(tree, "r50_batch_2_bf16"), "command", NULL), "a | b");
     yajl_tree_free(tree);
-    const char *table = read_text("killed/gpu_check.md");
+    const char *table = folder_read(folder, "killed/gpu_check.md");
     expect_in_table(table, "| r50_batch_2_bf16 | passed | 12.0 | img_per_s 180.0 | `a \\| b` |\n");
     expect_in_table(table, "| batch 2, bf16 | 180.0 | 45.0 | 4.00x |\n");
 }
@@ -210,10 +191,11 @@ static void a_killed_run_has_a_report(void **state) {
 /* With a step that would take a minute: the run ends at once, the step too, and what was done before is in the report. */
 static void a_stopped_run_ends_its_step(void **state) {
     (void)state;
-    mkdir(path_of("slow"), 0777);
-    mkdir(path_of("slow/bin"), 0777);
-    write_text("slow/bin/maskrcnn", "#!/bin/sh\n[ \"$1\" = env ] || { echo $$ >step_pid; exec sleep 60; }\n");
-    assert_int_equal(chmod(path_of("slow/bin/maskrcnn"), 0777), 0);
+    mkdir(folder_path(folder, "slow"), 0777);
+    mkdir(folder_path(folder, "slow/bin"), 0777);
+    folder_write(folder, "slow/bin/maskrcnn",
+                 "#!/bin/sh\n[ \"$1\" = env ] || { echo $$ >step_pid; exec sleep 60; }\n");
+    assert_int_equal(chmod(folder_path(folder, "slow/bin/maskrcnn"), 0777), 0);
     char line[1024];
     snprintf(line, sizeof line,
              "env~CUDA_VISIBLE_DEVICES=0~PATH=%s/system:/usr/local/bin:/usr/bin:/bin~timeout~3~" SCRIPTS
@@ -224,7 +206,7 @@ static void a_stopped_run_ends_its_step(void **state) {
     yajl_val tree = read_json("stopped");
     find_check(tree, "env");
     yajl_tree_free(tree);
-    int pid = atoi(read_text("step_pid"));
+    int pid = atoi(folder_read(folder, "step_pid"));
     assert_true(pid > 1);
     for (int i = 0; i < 200 && kill(pid, 0) == 0; i++) usleep(50000);
     assert_int_not_equal(kill(pid, 0), 0);
